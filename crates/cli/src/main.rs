@@ -1,0 +1,2 @@
+//! The command `netsor`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tensor programs and networks at finite width.

@@ -1,0 +1,20 @@
+//! The language of Netsor: typed tensor programs and networks.
+
+pub mod algebra;
+pub mod build;
+pub mod calculus;
+pub mod expr;
+pub mod func;
+pub mod id;
+pub mod index;
+pub mod network;
+pub mod number;
+pub mod program;
+
+pub use expr::{Expr, ExprId, Exprs, Symbol};
+pub use func::Func;
+pub use id::Id;
+pub use index::{Guard, Index, Indices, Relation};
+pub use network::{Network, Parameter, Role};
+pub use number::{Number, Power};
+pub use program::{Axis, Dim, Instr, Kind, Operand, Program, Scale, Table, Type, Value, ValueId, WidthClass};

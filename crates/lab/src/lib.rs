@@ -1,0 +1,1 @@
+//! Experiments: claims, seeds, rate fits, verdicts, figures, report.

@@ -1,0 +1,1 @@
+//! The infinite-width limit of tensor programs.

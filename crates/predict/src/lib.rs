@@ -1,0 +1,1 @@
+//! Regression, Gaussian-process inference and gradient flow from kernel matrices.

@@ -1,0 +1,1 @@
+//! Readers of golden files and the checks that the integration tests share.
