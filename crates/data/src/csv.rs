@@ -127,7 +127,7 @@ impl Table {
                 name: name.to_owned(),
                 problem: error.to_string(),
             })?;
-            let line = record.position().map_or(0, ::csv::Position::line);
+            let line = record.position().map_or(0, |at| line_of(bytes, at));
             let fields: Vec<String> = record.iter().map(str::to_owned).collect();
             // A line of blanks is no row.
             if fields.iter().any(|it| !it.is_empty()) {
@@ -248,6 +248,18 @@ impl Table {
         }
         Labels::new(&self.name, classes, names.to_vec())
     }
+}
+
+/// The line of the record that the reader met from `position` on: it counts from before the empty lines that it skips.
+fn line_of(bytes: &[u8], position: &::csv::Position) -> u64 {
+    let rest = usize::try_from(position.byte())
+        .ok()
+        .and_then(|at| bytes.get(at..));
+    let skipped = rest
+        .unwrap_or_default()
+        .iter()
+        .take_while(|it| matches!(it, b'\r' | b'\n'));
+    position.line() + skipped.filter(|&&it| it == b'\n').count() as u64
 }
 
 /// Numbers the distinct texts of a class column.

@@ -82,6 +82,7 @@ fn parse(bytes: &[u8]) -> Result<IdxArray, String> {
         .try_fold(1_usize, |acc, &size| acc.checked_mul(size))
         .ok_or("the shape overflows")?;
 
+    type Decode = fn(&[u8]) -> Vec<f64>;
     fn chunks<const N: usize>(data: &[u8], decode: fn([u8; N]) -> f64) -> Vec<f64> {
         data.as_chunks::<N>()
             .0
@@ -89,7 +90,7 @@ fn parse(bytes: &[u8]) -> Result<IdxArray, String> {
             .map(|it| decode(*it))
             .collect()
     }
-    let (size, decode): (usize, fn(&[u8]) -> Vec<f64>) = match kind {
+    let (size, decode): (usize, Decode) = match kind {
         0x08 => (1, |data| {
             chunks(data, |it| f64::from(u8::from_be_bytes(it)))
         }),
