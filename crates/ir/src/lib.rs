@@ -10,6 +10,7 @@ pub mod index;
 pub mod network;
 pub mod number;
 pub mod program;
+pub mod tape;
 
 pub use expr::{Expr, ExprId, Exprs, Symbol};
 pub use func::Func;
