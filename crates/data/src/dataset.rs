@@ -1,6 +1,6 @@
 //! Data sets: inputs, targets, classes, splits.
 
-use netsor_num::Streams;
+use netsor_num::streams::Streams;
 use rand::Rng;
 
 use crate::{DataError, Matrix};
