@@ -32,16 +32,23 @@ pub struct Occurrence {
     pub coefficient: ExprId,
 }
 
+/// What the derivative of a function with a jump is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Derivative {
+    /// The pointwise derivative, almost everywhere: that of `step` is 0. What back-propagation computes.
+    Pointwise,
+    /// The weak derivative: that of `step` is Dirac's delta. What Stein's lemma needs.
+    Weak,
+}
+
 impl Exprs {
     /// All occurrences of symbols for which `wanted` holds, in order of first mention inside each scope.
-    ///
-    /// Derivatives are pointwise, almost everywhere: the derivative of `step` is 0. Where that is not the weak
-    /// derivative is the business of whoever takes expectations (see [`crate::func::Smoothness`]).
     ///
     /// Cost: linear in the number of distinct nodes (one reverse sweep a scope).
     pub fn occurrences(
         &mut self,
         root: ExprId,
+        derivative: Derivative,
         fresh: &mut u32,
         wanted: &dyn Fn(Symbol) -> bool,
     ) -> Vec<Occurrence> {
@@ -68,7 +75,7 @@ impl Exprs {
                 }
                 Expr::Sum(sum) => {
                     let opened = self.open(sum, fresh);
-                    for mut inner in self.occurrences(opened.body, fresh, wanted) {
+                    for mut inner in self.occurrences(opened.body, derivative, fresh, wanted) {
                         inner.coefficient = self.mul(seed, inner.coefficient);
                         inner.variables.insert_many(0, opened.variables.iter().copied());
                         inner.guards.insert_many(0, opened.guards.iter().cloned());
@@ -79,7 +86,7 @@ impl Exprs {
                     let mut children: SmallVec<[ExprId; 2]> = SmallVec::new();
                     for_each_child(&node, |child| children.push(child));
                     for (k, &child) in children.iter().enumerate() {
-                        let partial = self.partial(id, &node, k);
+                        let partial = self.partial(id, &node, k, derivative);
                         let share = self.mul(seed, partial);
                         if self.is_zero(share) {
                             continue;
@@ -99,7 +106,7 @@ impl Exprs {
     }
 
     /// The partial derivative of a node (not a leaf, not a sum) in its `k`-th child.
-    fn partial(&mut self, id: ExprId, node: &Expr, k: usize) -> ExprId {
+    fn partial(&mut self, id: ExprId, node: &Expr, k: usize, derivative: Derivative) -> ExprId {
         match *node {
             Expr::Neg(_) => self.integer(-1),
             Expr::Add(..) => self.integer(1),
@@ -127,7 +134,15 @@ impl Exprs {
                     self.constant(Number::new((*p.numer()).into(), (*p.denom()).into()));
                 self.mul(factor, lowered)
             }
-            Expr::Apply(func, ref args) => self.partial_of_function(id, func, args, k),
+            Expr::Apply(func, ref args) => match (func, derivative) {
+                (Func::Step, Derivative::Weak) => self.apply(Func::Delta, args[0]),
+                (Func::Sign, Derivative::Weak) => {
+                    let delta = self.apply(Func::Delta, args[0]);
+                    let two = self.integer(2);
+                    self.mul(two, delta)
+                }
+                _ => self.partial_of_function(id, func, args, k),
+            },
             Expr::Const(_) | Expr::Pi | Expr::Width(_) | Expr::Ref(..) | Expr::Table(..) | Expr::Sum(_) => {
                 unreachable!("leaves have no children and sums are opened by the caller")
             }
@@ -195,7 +210,7 @@ impl Exprs {
                 let lower = self.apply2(Func::Min, x, zero);
                 self.apply(Func::Exp, lower)
             }
-            Func::Step | Func::Sign => self.integer(0),
+            Func::Step | Func::Sign | Func::Delta => self.integer(0),
             Func::Max | Func::Min => {
                 let (this, other) = (args[k], args[1 - k]);
                 let gap = if func == Func::Max { self.sub(this, other) } else { self.sub(other, this) };

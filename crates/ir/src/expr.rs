@@ -128,6 +128,12 @@ impl Exprs {
         id
     }
 
+    /// One more than the largest bound variable that a sum inside the term binds; 0 without sums. A sum with this body
+    /// binds `Bound(height)` and the numbers after it.
+    pub fn height(&self, id: ExprId) -> u32 {
+        self.heights[id.index()]
+    }
+
     /// The first bound variable of the sum `sum`.
     fn base(&self, sum: &Sum) -> u32 {
         self.heights[sum.body.index()]

@@ -40,6 +40,9 @@ pub enum Func {
     Step,
     /// Sign, with `sign(0) = 0`.
     Sign,
+    /// Dirac's delta: the weak derivative of `step`. It is not part of the text format; it appears only where an
+    /// expectation is about to be taken, which turns it into a density.
+    Delta,
     /// The larger of two arguments.
     Max,
     /// The smaller of two arguments.
@@ -89,7 +92,7 @@ pub struct Facts {
 }
 
 impl Func {
-    /// All functions, in the order of the reference.
+    /// All functions of the text format, in the order of the reference.
     pub const ALL: [Func; 19] = [
         Func::Tanh,
         Func::Relu,
@@ -152,6 +155,7 @@ impl Func {
             Func::Elu => row("elu", 1, Kink, Neither, None, true),
             Func::Step => row("step", 1, Jump, Neither, Some(0), true),
             Func::Sign => row("sign", 1, Jump, Odd, Some(0), true),
+            Func::Delta => row("delta", 1, Jump, Even, None, false),
             Func::Max => row("max", 2, Kink, Neither, Some(1), true),
             Func::Min => row("min", 2, Kink, Neither, Some(1), true),
         }

@@ -11,6 +11,7 @@ pub mod network;
 pub mod number;
 pub mod program;
 pub mod tape;
+pub mod transform;
 
 pub use expr::{Expr, ExprId, Exprs, Symbol};
 pub use func::Func;

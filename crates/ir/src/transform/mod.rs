@@ -1,0 +1,58 @@
+//! Transforms: programs to programs.
+//!
+//! Each is a total function in its own file whose result is a program like any other, to be printed, verified, run at
+//! width `n` or taken to its limit.
+
+pub mod backprop;
+pub mod kernels;
+pub mod unroll;
+
+pub use backprop::{Backprop, Gradient, Seed, backprop};
+pub use kernels::{Kernels, kernels};
+pub use unroll::{unroll_network, unroll_program};
+
+/// Why a network cannot be transformed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransformError {
+    /// The network has no output.
+    #[error("the network has no output; mark a scalar or a vector of constant dimension with `output`")]
+    NoOutput,
+    /// An output is a matrix or a vector whose dimension is a width.
+    #[error("output `{name}` is neither a scalar nor a vector of constant dimension")]
+    NotAnOutput {
+        /// The output.
+        name: String,
+    },
+    /// A value that training would change defines the law of another.
+    #[error("`{name}` is drawn from a law that depends on a trained value; laws must be fixed")]
+    TrainedLaw {
+        /// The initial vector.
+        name: String,
+    },
+    /// The outputs do not converge to a Gaussian process by the central limit theorem for a readout.
+    #[error("`{name}` is not a sum of readouts `v' x` with scalar coefficients, so it has no NNGP kernel: {reason}")]
+    NoGaussianProcess {
+        /// The output or a value it is made of.
+        name: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// Unrolling would create more values than allowed.
+    #[error("unrolling `{name}` needs {needed} plain values, more than the limit of {limit}")]
+    TooLarge {
+        /// The program.
+        name: String,
+        /// Number of members of all families.
+        needed: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A definition refers to something that does not exist.
+    #[error("`{name}` is not well formed: {reason}; verify the program first")]
+    IllFormed {
+        /// The value.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
