@@ -211,7 +211,7 @@ pub fn adaptive(
         let error: f64 = panels.iter().map(|panel| panel.error).sum();
         let target = absolute + relative * magnitude;
         // A NaN leaves the loop too and is seen in the value.
-        if !(target < error) || max_evaluations < evaluations + 30 {
+        if error.is_nan() || error <= target || max_evaluations < evaluations + 30 {
             panels.sort_by(|left, right| left.a.total_cmp(&right.a));
             let value = panels.iter().map(|panel| panel.value).sum();
             return Integral {
@@ -327,7 +327,7 @@ const KRONROD_WEIGHTS: [f64; 8] = [
 const GAUSS_WEIGHTS: [f64; 4] = [
     0.129_484_966_168_869_7,
     0.279_705_391_489_276_64,
-    0.381_830_050_505_118_93,
+    0.381_830_050_505_118_9,
     0.417_959_183_673_469_4,
 ];
 

@@ -1,0 +1,78 @@
+//! Functions of many variables: averages over randomised Sobol' points.
+//!
+//! Sixteen independent Owen scrambles of the same sequence give sixteen independent unbiased estimates; their spread is an honest measure of the error of their mean, whatever the function.
+//! The number of points is doubled until the error is small enough or the budget is spent; earlier points are used again.
+
+use netsor_num::normal;
+use netsor_num::sobol::Sobol;
+use netsor_num::sum::{Compensated, pairwise};
+
+use crate::covariance::Factor;
+use crate::integrand::Whitened;
+use crate::{Estimate, GaussError, Integrand, Method, Tolerance};
+
+/// Independent randomisations.
+const REPLICATES: usize = 16;
+
+/// Points of a replicate to begin with.
+const FIRST: usize = 256;
+
+/// The 99.7 % quantile of the absolute value of Student's law with 15 degrees of freedom: what three standard errors are for sixteen replicates.
+const DEVIATIONS: f64 = 3.54;
+
+/// Doubles the points until the tolerance is met or the next doubling would exceed `max_points`.
+pub(crate) fn expect(
+    f: &dyn Integrand,
+    factor: &Factor,
+    tol: &Tolerance,
+) -> Result<Estimate, GaussError> {
+    let rank = factor.rank;
+    let mut whitened = Whitened::new(f, factor);
+    let replicates: Vec<Sobol> = (0..REPLICATES)
+        .map(|r| Sobol::new(rank, tol.seed, r as u64))
+        .collect();
+    let mut sums = vec![Compensated::default(); REPLICATES];
+    let mut point = vec![0.0; rank];
+    let mut columns = vec![vec![0.0; FIRST]; rank];
+    let mut out = vec![0.0; FIRST];
+    let mut done = 0;
+    let mut next = FIRST;
+    loop {
+        for (sobol, sum) in replicates.iter().zip(&mut sums) {
+            for start in (done..next).step_by(FIRST) {
+                for i in 0..FIRST {
+                    sobol.point((start + i) as u64, &mut point);
+                    for (column, u) in columns.iter_mut().zip(&point) {
+                        column[i] = normal::quantile(*u);
+                    }
+                }
+                let x: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
+                whitened.eval(&x, &mut out);
+                sum.add(pairwise(&out));
+            }
+        }
+        whitened.check()?;
+        done = next;
+        let means: Vec<f64> = sums.iter().map(|sum| sum.value() / done as f64).collect();
+        let value = pairwise(&means) / REPLICATES as f64;
+        let squares: Vec<f64> = means
+            .iter()
+            .map(|mean| (mean - value) * (mean - value))
+            .collect();
+        let variance = pairwise(&squares) / (REPLICATES * (REPLICATES - 1)) as f64;
+        let rounding = 4.0 * f64::EPSILON * means.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        let estimate = Estimate {
+            value,
+            error: DEVIATIONS * libm::sqrt(variance) + rounding,
+            method: Method::Qmc {
+                dims: rank,
+                points: done * REPLICATES,
+                replicates: REPLICATES,
+            },
+        };
+        if estimate.met(tol) || tol.max_points < 2 * done * REPLICATES {
+            return Ok(estimate);
+        }
+        next = 2 * done;
+    }
+}
