@@ -1,0 +1,78 @@
+//! `cargo xtask ci`: what a change must pass besides the tests.
+//! Every step runs even when one before it failed, and the last line says which did.
+
+use anyhow::{Context, bail};
+
+use crate::{
+    docs, goldens, reproduce,
+    shell::{cargo, run as run_command},
+    tidy,
+};
+
+type Step = (&'static str, fn() -> anyhow::Result<()>);
+
+const STEPS: [Step; 7] = [
+    ("format", format),
+    ("lints", lints),
+    ("documentation", documentation),
+    ("tidy", tidy::run),
+    ("goldens", || goldens::run(&[])),
+    ("reproduce", || reproduce::run(&["--quick".to_owned()])),
+    ("commands in the docs", docs::run),
+];
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut failed = Vec::new();
+    for (name, step) in STEPS {
+        eprintln!("\n== {name}");
+        if let Err(error) = step() {
+            eprintln!("{name}: {error:#}");
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        println!("\nci: {} steps passed", STEPS.len());
+        Ok(())
+    } else {
+        bail!(
+            "ci: {} of {} steps failed: {}",
+            failed.len(),
+            STEPS.len(),
+            failed.join(", ")
+        )
+    }
+}
+
+fn format() -> anyhow::Result<()> {
+    has_component("fmt", "rustfmt")?;
+    run_command(&mut cargo(&["fmt", "--all", "--check"]))
+}
+
+fn lints() -> anyhow::Result<()> {
+    has_component("clippy", "clippy")?;
+    run_command(&mut cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn documentation() -> anyhow::Result<()> {
+    run_command(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Whether cargo has the subcommand that a rustup component brings.
+fn has_component(subcommand: &str, component: &str) -> anyhow::Result<()> {
+    let output = cargo(&[subcommand, "--version"])
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "`cargo {subcommand}` is not installed; add it with `rustup component add {component}`"
+        );
+    }
+    Ok(())
+}
