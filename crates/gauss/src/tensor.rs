@@ -33,7 +33,6 @@ pub(crate) fn expect(
     let rank = factor.rank;
     let mut grid = Grid::new(f, factor, tol);
     let mut best = None;
-    let mut before: Option<Vec<f64>> = None;
     loop {
         let base = grid.size();
         if tol.max_points < grid.whitened.points + base * (1 + 2 * rank) {
@@ -42,8 +41,7 @@ pub(crate) fn expect(
         let centre = grid.sum()?;
         // The tail outside of the ball is a fraction of the last shell inside: exp(-R/2) of it for bounded functions.
         let tail = centre.shell * libm::exp(-0.25 * grid.radius);
-        if 0.1 * tol.allowed(centre.value).min(1e-10 * centre.absolute) < tail && grid.radius < 37.0
-        {
+        if grid.tail_aim(tol, &centre) < tail && grid.radius < 37.0 {
             grid.radius += 1.0;
             continue;
         }
@@ -57,18 +55,10 @@ pub(crate) fn expect(
             value.add(finer.value - centre.value);
             changes.push((finer.value - centre.value).abs());
         }
-        // What is left after the last refinement: the change itself, or less if it falls from level to level.
-        let left: Vec<f64> = (0..rank)
-            .map(|j| {
-                let ratio = before.as_ref().map_or(1.0, |before| {
-                    (2.0 * changes[j] / before[j].max(f64::MIN_POSITIVE)).min(1.0)
-                });
-                changes[j] * ratio
-            })
-            .collect();
         let value = value.value();
-        let rounding = 4.0 * f64::EPSILON * centre.absolute;
-        let error = left.iter().sum::<f64>() + tail + rounding;
+        let rounding = 16.0 * f64::EPSILON * centre.absolute;
+        // The last changes bound what is left: refinement converges geometrically or better.
+        let error = changes.iter().sum::<f64>() + tail + rounding;
         let estimate = Estimate {
             value,
             error,
@@ -90,7 +80,7 @@ pub(crate) fn expect(
         let share = 0.5 * target.max(rounding) / rank as f64;
         let mut moved = false;
         for j in 0..rank {
-            if share < left[j] {
+            if share < changes[j] {
                 // Far from the target two steps are taken at once.
                 grid.level[j] += if 1e-3 * centre.absolute < changes[j] {
                     2
@@ -103,7 +93,6 @@ pub(crate) fn expect(
         if !moved {
             return Ok(best);
         }
-        before = Some(changes);
     }
 }
 
@@ -158,10 +147,19 @@ impl<'a> Grid<'a> {
         trapezoid(h, self.radius, shift)
     }
 
+    /// How much may be missing outside of the ball.
+    fn tail_aim(&self, tol: &Tolerance, sum: &Sum) -> f64 {
+        if self.level.len() <= 2 {
+            1e-15 * sum.absolute
+        } else {
+            0.1 * tol.allowed(sum.value).min(1e-10 * sum.absolute)
+        }
+    }
+
     /// About the number of points of the grid.
     fn size(&self) -> usize {
         // Volumes of the unit balls.
-        const BALL: [f64; 6] = [1.0, 2.0, 3.141_6, 4.188_8, 4.934_8, 5.263_8];
+        const BALL: [f64; 6] = [1.0, 2.0, std::f64::consts::PI, 4.188_8, 4.934_8, 5.263_8];
         let mut large = 0;
         let mut size = 1.0;
         for (small, level) in self.small.iter().zip(&self.level) {

@@ -31,7 +31,7 @@ pub(super) fn moment(n: usize) -> f64 {
 
 /// `E step(Z) Z^n`.
 pub(super) fn half_moment(n: usize) -> f64 {
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         0.5 * moment(n)
     } else {
         netsor_num::normal::PDF_AT_ZERO * (2..n).step_by(2).map(|k| k as f64).product::<f64>()

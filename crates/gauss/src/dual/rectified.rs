@@ -212,7 +212,7 @@ fn quadrants(f: &Rectified, g: &Rectified, pair: &Pair) -> Tally {
 }
 
 fn sign(n: usize) -> f64 {
-    if n % 2 == 0 { 1.0 } else { -1.0 }
+    if n.is_multiple_of(2) { 1.0 } else { -1.0 }
 }
 
 /// `M[i, j]` at correlation `rho` with `c = sqrt(1 - rho^2)`.
@@ -257,7 +257,7 @@ fn polar(i: usize, j: usize, rho: f64, c: f64) -> f64 {
     let psi = libm::atan2(c, -rho);
     let n = i + j;
     // E R^n for the length R of a standard normal vector in the plane.
-    let radial: f64 = if n % 2 == 0 {
+    let radial: f64 = if n.is_multiple_of(2) {
         (2..=n).step_by(2).map(|k| k as f64).product()
     } else {
         libm::sqrt(FRAC_PI_2) * (3..=n).step_by(2).map(|k| k as f64).product::<f64>()
