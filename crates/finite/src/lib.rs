@@ -1,1 +1,72 @@
 //! Tensor programs and networks at finite width.
+//!
+//! [`execute`] runs a program at a width `n`: it draws the initial matrices and vectors, multiplies, applies the
+//! coordinatewise functions and takes the means over coordinates. Gradients and tangent kernels need nothing else,
+//! because `netsor-ir` turns a network into a program that computes them.
+//! This crate knows no limits: that its numbers approach those of the limit engine is evidence, not construction.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`execute()`] and [`Executor`] | running a program, once or many times |
+//! | [`Inputs`], [`State`], [`Block`] | numbers in and out |
+//!
+//! Invariants: the same seed gives the same numbers for any number of threads; a value that is drawn depends on the
+//! seed, its name and the width, and on nothing else in the program; no number that is NaN or infinite gets past the
+//! definition where it is born.
+//!
+//! ```
+//! use netsor_finite::{Inputs, Options, execute};
+//! use netsor_ir::number::{integer, power};
+//! use netsor_ir::program::{Law, Program, Scale};
+//!
+//! // W W' applied to a vector of iid standard normals: the mean of a * W'W a tends to 1.
+//! let mut p = Program::new("square");
+//! let n = p.width();
+//! let w = p.matrix("W", &[], n, n, Scale::new(integer(1), power(-1, 1)));
+//! let law = Law::iid(&mut p.exprs, integer(0), integer(1));
+//! let a = p.gaussian("a", &[], n, law);
+//! let y = p.matmul("y", &[], (w, &[]), false, (a, &[]));
+//! let b = p.matmul("b", &[], (w, &[]), true, (y, &[]));
+//! let (a, b) = (p.member(a, &[]), p.member(b, &[]));
+//! let product = p.exprs.mul(a, b);
+//! let m = p.moment("m", &[], product);
+//!
+//! let state = execute::<f64>(&p, &Inputs::new(), &[m], &Options::new(512, 1)).unwrap();
+//! // The standard deviation is sqrt(4 / n); five of them.
+//! assert!((state.numbers(m)[0] - 1.0).abs() < 5.0 * (4.0f64 / 512.0).sqrt());
+//! ```
+
+mod check;
+mod error;
+mod execute;
+mod float;
+mod pointwise;
+mod product;
+mod sample;
+mod state;
+
+pub use error::FiniteError;
+pub use execute::{Executor, execute};
+pub use float::Float;
+pub use state::{Block, Inputs, State};
+
+/// How a program is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The width `n`.
+    pub width: usize,
+    /// The seed of all draws.
+    pub seed: u64,
+    /// Most entries that one value may have; 2^30 by default.
+    pub max_elements: usize,
+}
+
+impl Options {
+    /// The options for width `width` and seed `seed`.
+    pub fn new(width: usize, seed: u64) -> Self {
+        Self { width, seed, max_elements: 1 << 30 }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! Values as dense blocks of numbers.
+
+use netsor_ir::index::{Index, Indices};
+use netsor_ir::program::{Instr, Kind, Program, ValueId};
+
+use crate::{FiniteError, Float, Options};
+
+/// All members of one value: each member is a `rows x cols` matrix in column-major order, one after the other, the
+/// last index of the family fastest.
+///
+/// A vector has one column, so a family of vectors is a matrix with one column a member; a scalar has one row and one
+/// column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block<T> {
+    /// Rows of a member.
+    pub rows: usize,
+    /// Columns of a member.
+    pub cols: usize,
+    /// Number of members.
+    pub members: usize,
+    /// The entries.
+    pub data: Vec<T>,
+}
+
+impl<T: Float> Block<T> {
+    /// A block of zeros.
+    pub(crate) fn zeros(shape: Shape) -> Self {
+        let Shape { rows, cols, members } = shape;
+        Self { rows, cols, members, data: vec![T::of(0.0); rows * cols * members] }
+    }
+
+    /// The entries of one member.
+    ///
+    /// # Panics
+    /// If there is no such member.
+    pub fn member(&self, member: usize) -> &[T] {
+        let size = self.rows * self.cols;
+        &self.data[member * size..(member + 1) * size]
+    }
+
+    /// The entries of one member, to be changed.
+    ///
+    /// # Panics
+    /// If there is no such member.
+    pub fn member_mut(&mut self, member: usize) -> &mut [T] {
+        let size = self.rows * self.cols;
+        &mut self.data[member * size..(member + 1) * size]
+    }
+
+    /// All entries in double precision.
+    pub fn to_f64(&self) -> Vec<f64> {
+        self.data.iter().map(|x| x.wide()).collect()
+    }
+}
+
+/// The shape of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) members: usize,
+}
+
+impl Shape {
+    /// The shape of a value at the given width.
+    pub(crate) fn of(program: &Program, id: ValueId, options: &Options) -> Result<Self, FiniteError> {
+        let value = program.value(id);
+        let n = options.width;
+        let (rows, cols) = match value.ty.kind {
+            Kind::Matrix { rows, cols } => (program.dim_size(rows, n), program.dim_size(cols, n)),
+            Kind::Vector(dim) => (program.dim_size(dim, n), 1),
+            Kind::Scalar => (1, 1),
+        };
+        let sizes = program.family_sizes(id);
+        let all = sizes.iter().copied().chain([rows, cols]);
+        let elements: f64 = all.clone().map(|s| s as f64).product();
+        let fits = all.into_iter().try_fold(1usize, |a, s| a.checked_mul(s)).is_some_and(|e| e <= options.max_elements);
+        if !fits {
+            return Err(FiniteError::TooLarge { value: value.name.clone(), elements, limit: options.max_elements });
+        }
+        Ok(Self { rows, cols, members: sizes.iter().product() })
+    }
+
+    pub(crate) fn elements(self) -> usize {
+        self.rows * self.cols * self.members
+    }
+}
+
+/// Numbers that the caller supplies: data, and explicit weights instead of drawn ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    given: Vec<(ValueId, Vec<f64>)>,
+}
+
+impl Inputs {
+    /// Nothing supplied.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Supplies a value: its members one after the other (last index fastest), a matrix column by column. A later call
+    /// for the same value replaces an earlier one.
+    #[must_use]
+    pub fn with(mut self, value: ValueId, numbers: Vec<f64>) -> Self {
+        self.set(value, numbers);
+        self
+    }
+
+    /// Supplies a single matrix by its rows.
+    #[must_use]
+    pub fn with_rows(self, value: ValueId, rows: &[Vec<f64>]) -> Self {
+        let cols = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let entry = |row: &Vec<f64>, col: usize| row.get(col).copied().unwrap_or(f64::NAN);
+        let numbers = (0..cols).flat_map(|col| rows.iter().map(move |row| entry(row, col))).collect();
+        self.with(value, numbers)
+    }
+
+    /// See [`Inputs::with`].
+    pub fn set(&mut self, value: ValueId, numbers: Vec<f64>) {
+        self.given.retain(|(v, _)| *v != value);
+        self.given.push((value, numbers));
+    }
+
+    pub(crate) fn given(&self) -> impl Iterator<Item = (ValueId, &[f64])> {
+        self.given.iter().map(|(v, numbers)| (*v, &numbers[..]))
+    }
+}
+
+/// The values of a program at finite width, as far as they have been computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State<T> {
+    pub(crate) blocks: Vec<Option<Block<T>>>,
+    /// Whether a block was supplied by the caller.
+    pub(crate) given: Vec<bool>,
+}
+
+impl<T: Float> State<T> {
+    /// A state with the supplied values.
+    ///
+    /// # Errors
+    /// If a supplied value is not an initial one, has the wrong length or is not finite.
+    pub fn new(program: &Program, inputs: &Inputs, options: &Options) -> Result<Self, FiniteError> {
+        crate::check::check(program)?;
+        if options.width == 0 {
+            return Err(FiniteError::ZeroWidth);
+        }
+        let count = program.values.len();
+        let mut state = Self { blocks: (0..count).map(|_| None).collect(), given: vec![false; count] };
+        for (id, numbers) in inputs.given() {
+            state.supply(program, id, numbers, options)?;
+        }
+        Ok(state)
+    }
+
+    /// Supplies one value, for instance new data.
+    ///
+    /// # Errors
+    /// As for [`State::new`].
+    pub fn supply(
+        &mut self,
+        program: &Program,
+        id: ValueId,
+        numbers: &[f64],
+        options: &Options,
+    ) -> Result<(), FiniteError> {
+        if program.values.len() <= id.index() || self.blocks.len() != program.values.len() {
+            return Err(FiniteError::UnknownName { name: format!("{id:?}") });
+        }
+        let value = program.value(id);
+        if !matches!(value.instr, Instr::Data | Instr::Constant(..) | Instr::Matrix { .. } | Instr::Gaussian(_)) {
+            return Err(FiniteError::NotInitial { value: value.name.clone() });
+        }
+        let shape = Shape::of(program, id, options)?;
+        if numbers.len() != shape.elements() {
+            return Err(FiniteError::Length {
+                value: value.name.clone(),
+                expected: shape.elements(),
+                found: numbers.len(),
+            });
+        }
+        let Shape { rows, cols, members } = shape;
+        let block = Block { rows, cols, members, data: numbers.iter().map(|&x| T::of(x)).collect() };
+        check_finite(program, id, &block)?;
+        self.blocks[id.index()] = Some(block);
+        self.given[id.index()] = true;
+        Ok(())
+    }
+
+    /// The block of a value; `None` if it was neither requested nor needed.
+    pub fn block(&self, id: ValueId) -> Option<&Block<T>> {
+        self.blocks.get(id.index())?.as_ref()
+    }
+
+    /// The entries of all members of a value in double precision; empty if it was not computed.
+    pub fn numbers(&self, id: ValueId) -> Vec<f64> {
+        self.block(id).map(Block::to_f64).unwrap_or_default()
+    }
+
+    /// Forgets everything that the program computes and keeps what is supplied or drawn.
+    pub fn forget_computed(&mut self, program: &Program) {
+        for (block, value) in self.blocks.iter_mut().zip(&program.values) {
+            if matches!(value.instr, Instr::MatMul { .. } | Instr::Map(_) | Instr::Moment(_) | Instr::Scalar(_)) {
+                *block = None;
+            }
+        }
+    }
+
+    /// The block of a value that an instruction needs.
+    pub(crate) fn operand(&self, program: &Program, consumer: ValueId, id: ValueId) -> Result<&Block<T>, FiniteError> {
+        self.block(id).ok_or_else(|| malformed(program, consumer, "it needs a value that was not computed"))
+    }
+}
+
+/// An error about the definition of `id`.
+pub(crate) fn malformed(program: &Program, id: ValueId, problem: impl Into<String>) -> FiniteError {
+    FiniteError::Malformed { value: program.value(id).name.clone(), problem: problem.into() }
+}
+
+/// Refuses NaN and infinities.
+pub(crate) fn check_finite<T: Float>(program: &Program, id: ValueId, block: &Block<T>) -> Result<(), FiniteError> {
+    // Products with zero: a branch-free scan that the compiler can vectorise.
+    let poisoned = block.data.chunks(4096).position(|c| c.iter().fold(0.0, |a, x| a + x.wide() * 0.0) != 0.0);
+    let Some(chunk) = poisoned else { return Ok(()) };
+    let within = block.data[chunk * 4096..].iter().position(|x| !x.wide().is_finite()).unwrap_or(0);
+    let member = (chunk * 4096 + within) / (block.rows * block.cols).max(1);
+    let value = program.value(id).name.clone();
+    Err(FiniteError::NotFinite { value, member: positions(&program.family_sizes(id), member), step: None })
+}
+
+/// The positions of member number `member` of a family.
+pub(crate) fn positions(sizes: &[usize], mut member: usize) -> Vec<u32> {
+    let mut out = vec![0; sizes.len()];
+    for (position, &size) in out.iter_mut().zip(sizes).rev() {
+        *position = (member % size.max(1)) as u32;
+        member /= size.max(1);
+    }
+    out
+}
+
+/// The number of the member of `target` that `indices` name when the consumer's own indices are `own`.
+pub(crate) fn locate(
+    program: &Program,
+    consumer: ValueId,
+    target: ValueId,
+    indices: &Indices,
+    own: &[u32],
+) -> Result<usize, FiniteError> {
+    let family = &program.value(target).ty.family;
+    if family.len() != indices.len() {
+        let name = &program.value(target).name;
+        let problem = format!("`{name}` has {} indices, {} were given", family.len(), indices.len());
+        return Err(malformed(program, consumer, problem));
+    }
+    let mut member = 0;
+    for (&axis, &index) in family.iter().zip(indices) {
+        let position = match index {
+            Index::At(position) => Some(position),
+            Index::Var(k) => own.get(k as usize).copied(),
+            Index::Bound(_) => None,
+        };
+        let size = program.axis_size(axis);
+        match position {
+            Some(position) if position < size => member = member * size as usize + position as usize,
+            Some(position) => {
+                let name = &program.value(target).name;
+                let problem = format!("position {position} of `{name}` is beyond its axis of size {size}");
+                return Err(malformed(program, consumer, problem));
+            }
+            None => return Err(malformed(program, consumer, format!("the index {index:?} has no value"))),
+        }
+    }
+    Ok(member)
+}
