@@ -81,9 +81,9 @@ mod tests {
 
     #[test]
     fn failure_is_an_error_that_names_the_command() {
-        let error = run(Command::new("cargo").arg("--no-such-flag"))
-            .unwrap_err()
-            .to_string();
+        let mut command = Command::new("cargo");
+        command.arg("--no-such-flag").stderr(Stdio::null());
+        let error = run(&mut command).unwrap_err().to_string();
         assert!(
             error.starts_with("`cargo --no-such-flag` failed"),
             "{error}"

@@ -75,9 +75,8 @@ impl GradientFlow {
     /// [`PredictError::Shape`], [`PredictError::NotFinite`], [`PredictError::Parameter`] for a negative time or NaN.
     pub fn train(&self, t: f64, f0_train: MatRef<'_, f64>) -> Result<Mat<f64>, PredictError> {
         let s = elapsed(self.rate, t)?;
-        check("f0 on the training points", f0_train, self.targets.shape())?;
-        let residual = f0_train - &self.targets;
-        Ok(&self.targets + self.spectrum.decay(s, residual.as_ref()))
+        let residual = self.residual(f0_train)?;
+        Ok(&self.targets - self.spectrum.decay(s, residual.as_ref()))
     }
 
     /// `m x k` outputs at time `t` on points with kernel `k_test_train` (`m x n`), from `f0_train` and `f0_test` (`m x k`).
@@ -92,6 +91,22 @@ impl GradientFlow {
         f0_test: MatRef<'_, f64>,
     ) -> Result<Mat<f64>, PredictError> {
         let s = elapsed(self.rate, t)?;
+        self.check_test(k_test_train, f0_test)?;
+        let residual = self.residual(f0_train)?;
+        Ok(f0_test + k_test_train * self.spectrum.response(s, residual.as_ref()))
+    }
+
+    /// `y - f_0` on the training points.
+    pub(crate) fn residual(&self, f0_train: MatRef<'_, f64>) -> Result<Mat<f64>, PredictError> {
+        check("f0 on the training points", f0_train, self.targets.shape())?;
+        Ok(&self.targets - f0_train)
+    }
+
+    pub(crate) fn check_test(
+        &self,
+        k_test_train: MatRef<'_, f64>,
+        f0_test: MatRef<'_, f64>,
+    ) -> Result<(), PredictError> {
         let (n, k) = self.targets.shape();
         let m = k_test_train.nrows();
         check(
@@ -99,10 +114,7 @@ impl GradientFlow {
             k_test_train,
             (m, n),
         )?;
-        check("f0 on the training points", f0_train, (n, k))?;
-        check("f0 on the test points", f0_test, (m, k))?;
-        let residual = &self.targets - f0_train;
-        Ok(f0_test + k_test_train * self.spectrum.response(s, residual.as_ref()))
+        check("f0 on the test points", f0_test, (m, k))
     }
 }
 
@@ -117,13 +129,7 @@ pub fn max_learning_rate(
     normalisation: Normalisation,
     momentum: f64,
 ) -> Result<f64, PredictError> {
-    if !(0.0..1.0).contains(&momentum) {
-        return Err(PredictError::Parameter {
-            what: "the momentum",
-            found: momentum,
-            expected: "a number from 0 up to and without 1",
-        });
-    }
+    check_momentum(momentum)?;
     let spectrum = Spectrum::new(
         "the kernel of the training points",
         k_train_train,
@@ -138,6 +144,17 @@ pub fn max_learning_rate(
     }
     let divisor = normalisation.divisor(k_train_train.nrows(), n_outputs);
     Ok(2.0 * (1.0 + momentum) * divisor / spectrum.largest())
+}
+
+pub(crate) fn check_momentum(momentum: f64) -> Result<(), PredictError> {
+    if (0.0..1.0).contains(&momentum) {
+        return Ok(());
+    }
+    Err(PredictError::Parameter {
+        what: "the momentum",
+        found: momentum,
+        expected: "a number from 0 up to and without 1",
+    })
 }
 
 /// `eta / N`.

@@ -29,6 +29,7 @@
 //! | --- | --- |
 //! | kernel ridge regression, Bayesian inference | [`GaussianProcess`] |
 //! | gradient flow from given outputs, squared loss | [`GradientFlow`] |
+//! | the same with heavy-ball momentum | [`MomentumFlow`] |
 //! | the distribution over initialisations along the flow | [`Ensemble`] |
 //! | (stochastic) gradient descent, any loss | [`KernelDescent`] with a [`Loss`] |
 //! | the largest stable learning rate | [`max_learning_rate`] |
@@ -47,6 +48,7 @@ mod error;
 mod flow;
 mod gp;
 mod matrix;
+mod momentum;
 mod score;
 mod spectrum;
 
@@ -61,6 +63,7 @@ pub use crate::{
     flow::{FlowOptions, GradientFlow, max_learning_rate},
     gp::GaussianProcess,
     matrix::{DiagReg, Normalisation, row_major, to_row_major},
+    momentum::MomentumFlow,
     score::{accuracy, mean_squared_error, predicted_classes},
     spectrum::Spectrum,
 };

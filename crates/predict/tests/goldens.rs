@@ -6,8 +6,8 @@
 use std::{fs, path::Path};
 
 use netsor_predict::{
-    DiagReg, Ensemble, FlowOptions, GradientFlow, KernelDescent, Kernels, Mat, Normalisation,
-    SquaredError, Trained, max_learning_rate,
+    DiagReg, Ensemble, FlowOptions, GradientFlow, KernelDescent, Kernels, Mat, MomentumFlow,
+    Normalisation, SquaredError, Trained, max_learning_rate,
 };
 use serde_json::Value;
 
@@ -158,6 +158,46 @@ fn discrete_descent() {
                 &descent.f_test().to_owned(),
                 &expected["f_test"],
             );
+        }
+    }
+}
+
+/// The peer integrates these numerically (its default relative tolerance is 1.4e-8 a step, over tens of steps);
+/// our forms are closed, so the tolerance is that of its solver.
+#[test]
+fn integrated_flows() {
+    const SOLVER_TOLERANCE: f64 = 1e-7;
+    for case in cases() {
+        let (k, k_test) = (
+            matrix(&case["k_train_train"]["ntk"]),
+            matrix(&case["k_test_train"]["ntk"]),
+        );
+        let start = &case["gradient_descent_mse"];
+        let (f0, f0_test) = (matrix(&start["f_train_0"]), matrix(&start["f_test_0"]));
+        let y = matrix(&case["y_train"]);
+        let options = FlowOptions {
+            diag_reg: DiagReg::None,
+            ..options(&case)
+        };
+        let flow = GradientFlow::new(k.as_ref(), y.as_ref(), &options).unwrap();
+        let momentum = MomentumFlow::new(k.as_ref(), y.as_ref(), 0.9, &options).unwrap();
+        for name in ["mse", "mse_momentum_0.9"] {
+            let expected = &case["gradient_descent_ode"][name];
+            for (i, t) in expected["t"].as_array().unwrap().iter().enumerate() {
+                let t = t.as_f64().unwrap();
+                let (f0, f0_test, k_test) = (f0.as_ref(), f0_test.as_ref(), k_test.as_ref());
+                let (train, test) = match name {
+                    "mse" => (flow.train(t, f0), flow.test(t, k_test, f0, f0_test)),
+                    _ => (momentum.train(t, f0), momentum.test(t, k_test, f0, f0_test)),
+                };
+                for (ours, theirs) in [(train, "f_train"), (test, "f_test")] {
+                    let error = (ours.unwrap() - matrix(&expected[theirs][i])).norm_max();
+                    assert!(
+                        error < SOLVER_TOLERANCE,
+                        "{name} {theirs} at {t}: {error:e}"
+                    );
+                }
+            }
         }
     }
 }
