@@ -61,6 +61,8 @@ fn formula_html(latex: &str) -> String {
         }
         Err(_) => false,
     };
+    // The renderer writes the characters `<` and `&` of a formula as they are.
+    let html = html.replace("><</", ">&lt;</").replace(">&</", ">&amp;</");
     if drawn {
         html
     } else {
@@ -145,10 +147,16 @@ fn formula_plain(latex: &str) -> String {
                         }
                         rest = chars.as_str();
                     }
+                    ("frac" | "tfrac" | "dfrac", None) => {
+                        let (above, after) = argument(rest);
+                        let (below, after) = argument(after);
+                        rest = after;
+                        out.push_str(&format!("{}/{}", grouped(above), grouped(below)));
+                    }
                     (_, Some((_, symbol))) => out.push_str(symbol),
                     (
                         "mathcal" | "mathbb" | "mathrm" | "text" | "operatorname" | "left"
-                        | "right" | "bar" | "hat" | "tilde" | "mathring" | "frac",
+                        | "right" | "bar" | "hat" | "tilde" | "mathring",
                         None,
                     ) => {}
                     (name, None) => out.push_str(name),
@@ -156,21 +164,37 @@ fn formula_plain(latex: &str) -> String {
             }
             // A script of several characters keeps its extent visible.
             '^' | '_' if rest.starts_with('{') => {
-                let end = matching_brace(rest);
-                let inner = formula_plain(&rest[1..end]);
-                rest = rest.get(end + 1..).unwrap_or("");
+                let (script, after) = argument(rest);
+                rest = after;
                 out.push(c);
-                if inner.chars().count() == 1 {
-                    out.push_str(&inner);
-                } else {
-                    out.push_str(&format!("({inner})"));
-                }
+                out.push_str(&grouped(script));
             }
+            ' ' if out.ends_with(' ') => {}
             '{' | '}' => {}
             c => out.push(c),
         }
     }
     out
+}
+
+/// The first argument in a text, without its braces, and what follows it.
+fn argument(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    if text.starts_with('{') {
+        let end = matching_brace(text);
+        return (&text[1..end], text.get(end + 1..).unwrap_or(""));
+    }
+    text.split_at(text.chars().next().map_or(0, char::len_utf8))
+}
+
+/// Plain text of an argument, in parentheses when longer than a character.
+fn grouped(latex: &str) -> String {
+    let plain = formula_plain(latex);
+    if plain.chars().count() == 1 {
+        plain
+    } else {
+        format!("({plain})")
+    }
 }
 
 /// Position of the brace that closes the one a text begins with, or its length.
@@ -199,6 +223,11 @@ mod tests {
         assert!(html.starts_with("error of <math"), "{html}");
         assert!(html.contains("<msup>"), "{html}");
         assert!(html.ends_with(" &amp; more, $5"), "{html}");
+        let html = to_html(r"$a < b \& c$");
+        assert!(
+            html.contains("&lt;</mo>") && html.contains("&amp;</"),
+            "{html}"
+        );
     }
 
     #[test]
@@ -234,6 +263,9 @@ mod tests {
             to_plain(r"slope $\mathcal{O}(1/n)$ of $K_{ij}$"),
             "slope O(1/n) of K_(ij)"
         );
+        assert_eq!(to_plain(r"$\frac{1}{n} \sum u_i$"), "1/n Σ u_i");
+        assert_eq!(to_plain(r"$\tfrac12 \mathbb{E}\, u^2$"), "1/2 E u^2");
+        assert_eq!(to_plain(r"$\frac{$, $\frac$"), "()/(), ()/()");
         assert_eq!(to_plain(r"$x^{"), "$x^{");
         assert_eq!(to_plain(r"$x^{$"), "x^()");
     }

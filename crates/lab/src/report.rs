@@ -121,28 +121,29 @@ fn figure_view(figure: &Figure) -> Value {
 }
 
 fn table_view(table: &Table) -> Value {
-    let cell = |cell: &Cell| match cell {
-        Cell::Number(value) => context! { text => format::number(*value), number => true },
-        Cell::Text(text) => context! { text => safe(to_html(text)), number => false },
-        Cell::Missing(()) => context! { text => "–", number => true },
-    };
     let is_number = |k: usize| {
         let mut column = table.rows.iter().filter_map(|row| row.get(k));
         column.all(|cell| !matches!(cell, Cell::Text(_)))
     };
-    let columns = table
-        .columns
+    let cell = |(k, cell): (usize, &Cell)| {
+        let text = match cell {
+            Cell::Number(value) => safe(format::number(*value)),
+            Cell::Text(text) => safe(to_html(text)),
+            Cell::Missing(()) => safe("–".to_owned()),
+        };
+        context! { text, number => is_number(k) }
+    };
+    let heads = table.columns.iter().enumerate();
+    let columns =
+        heads.map(|(k, head)| context! { text => safe(to_html(head)), number => is_number(k) });
+    let rows = table
+        .rows
         .iter()
-        .enumerate()
-        .map(|(k, head)| context! { text => safe(to_html(head)), number => is_number(k) });
+        .map(|row| row.iter().enumerate().map(cell).collect::<Vec<_>>());
     context! {
         title => safe(to_html(&table.title)),
         columns => columns.collect::<Vec<_>>(),
-        rows => table
-            .rows
-            .iter()
-            .map(|row| row.iter().map(cell).collect::<Vec<_>>())
-            .collect::<Vec<_>>(),
+        rows => rows.collect::<Vec<_>>(),
     }
 }
 

@@ -320,12 +320,9 @@ impl Board {
         );
         if self.lines {
             eprintln!("{line}");
-        } else {
-            self.total.suspend(|| {
-                if !self.bars.is_hidden() {
-                    eprintln!("{line}");
-                }
-            });
+        } else if !self.bars.is_hidden() {
+            // Asked before: within `suspend` the bars are locked.
+            self.total.suspend(|| eprintln!("{line}"));
         }
     }
 

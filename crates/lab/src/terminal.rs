@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 
 use crate::format;
@@ -14,7 +14,7 @@ use crate::summary::{State, Summary};
 pub fn text(summary: &Summary, coloured: bool) -> String {
     let mut table = Table::new();
     table
-        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .load_preset(UTF8_BORDERS_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic);
     if coloured {
         table.enforce_styling();
@@ -81,7 +81,8 @@ pub fn text(summary: &Summary, coloured: bool) -> String {
     if 0 < summary.n_tests {
         let _ = writeln!(
             out,
-            "p: of \"the prediction is wrong\", corrected for {} tests (Holm); intervals are not",
+            "p to confirm: of the hypothesis that the prediction is wrong, corrected for {} tests \
+             (Holm); the intervals are not corrected",
             summary.n_tests
         );
     }
