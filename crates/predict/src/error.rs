@@ -102,6 +102,14 @@ pub enum PredictError {
         /// Which matrix.
         what: &'static str,
     },
+    /// The differential equation of a flow was not solved up to the time asked for.
+    #[error("the flow was not solved up to time {t}: {problem}")]
+    Unsolved {
+        /// The time asked for.
+        t: f64,
+        /// What the solver said.
+        problem: String,
+    },
     /// Discrete descent left the finite numbers.
     #[error("descent diverged at step {step}: the learning rate is above the largest stable one")]
     Diverged {

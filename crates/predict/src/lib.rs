@@ -30,6 +30,7 @@
 //! | kernel ridge regression, Bayesian inference | [`GaussianProcess`] |
 //! | gradient flow from given outputs, squared loss | [`GradientFlow`] |
 //! | the same with heavy-ball momentum | [`MomentumFlow`] |
+//! | gradient flow, any loss (integrated) | [`LossFlow`] with a [`Loss`] |
 //! | the distribution over initialisations along the flow | [`Ensemble`] |
 //! | (stochastic) gradient descent, any loss | [`KernelDescent`] with a [`Loss`] |
 //! | the largest stable learning rate | [`max_learning_rate`] |
@@ -47,6 +48,7 @@ mod ensemble;
 mod error;
 mod flow;
 mod gp;
+mod loss_flow;
 mod matrix;
 mod momentum;
 mod score;
@@ -62,6 +64,7 @@ pub use crate::{
     error::PredictError,
     flow::{FlowOptions, GradientFlow, max_learning_rate},
     gp::GaussianProcess,
+    loss_flow::{FlowState, LossFlow},
     matrix::{DiagReg, Normalisation, row_major, to_row_major},
     momentum::MomentumFlow,
     score::{accuracy, mean_squared_error, predicted_classes},

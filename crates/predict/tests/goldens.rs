@@ -6,8 +6,8 @@
 use std::{fs, path::Path};
 
 use netsor_predict::{
-    DiagReg, Ensemble, FlowOptions, GradientFlow, KernelDescent, Kernels, Mat, MomentumFlow,
-    Normalisation, SquaredError, Trained, max_learning_rate,
+    CrossEntropy, DiagReg, Ensemble, FlowOptions, GradientFlow, KernelDescent, Kernels, LossFlow,
+    Mat, MomentumFlow, Normalisation, SquaredError, Trained, max_learning_rate,
 };
 use serde_json::Value;
 
@@ -197,6 +197,38 @@ fn integrated_flows() {
                         "{name} {theirs} at {t}: {error:e}"
                     );
                 }
+            }
+        }
+    }
+}
+
+/// Both sides integrate: ours to 1e-11 a step, so again the tolerance is that of the peer's solver.
+#[test]
+fn cross_entropy_flow() {
+    for case in cases() {
+        let (k, k_test) = (
+            matrix(&case["k_train_train"]["ntk"]),
+            matrix(&case["k_test_train"]["ntk"]),
+        );
+        let start = &case["gradient_descent_mse"];
+        let (f0, f0_test) = (matrix(&start["f_train_0"]), matrix(&start["f_test_0"]));
+        // The labels are the points' numbers modulo the outputs.
+        let y = Mat::from_fn(f0.nrows(), f0.ncols(), |i, j| {
+            f64::from(u8::from(i % f0.ncols() == j))
+        });
+        let options = FlowOptions {
+            diag_reg: DiagReg::None,
+            ..options(&case)
+        };
+        let flow =
+            LossFlow::new(k.as_ref(), y.as_ref(), f0.as_ref(), CrossEntropy, &options).unwrap();
+        let expected = &case["gradient_descent_ode"]["xent"];
+        for (i, t) in expected["t"].as_array().unwrap().iter().enumerate() {
+            let state = flow.at(t.as_f64().unwrap(), 1e-11).unwrap();
+            let test = state.test(k_test.as_ref(), f0_test.as_ref()).unwrap();
+            for (ours, theirs) in [(&state.f_train, "f_train"), (&test, "f_test")] {
+                let error = (ours - matrix(&expected[theirs][i])).norm_max();
+                assert!(error < 1e-7, "{theirs} at {t}: {error:e}");
             }
         }
     }
