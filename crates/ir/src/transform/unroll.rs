@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::TransformError;
 use crate::expr::{Expr, ExprId, Exprs, for_each_child, with_children};
-use crate::index::{Guard, Index, Indices, Relation, Truth};
+use crate::index::{Index, Indices, for_each_assignment, position};
 use crate::network::{Network, Parameter};
 use crate::program::{Instr, Law, Operand, Program, Type, Value, ValueId, symbol_of, value_of};
 
@@ -219,75 +219,6 @@ fn expand(source: &Source<'_>, new: &mut Exprs, root: ExprId, at: &[u32], bound:
         done.insert(id, copy);
     }
     done[&root]
-}
-
-/// Calls `f` with every assignment of `bound[base..base + sizes.len()]` that satisfies the guards, in lexicographic
-/// order. A variable that an equation determines from the ones before it is solved for, not searched.
-fn for_each_assignment(
-    sizes: &[u32],
-    guards: &[Guard],
-    base: usize,
-    at: &[u32],
-    bound: &mut Vec<u32>,
-    f: &mut dyn FnMut(&[u32]),
-) {
-    fn search(
-        depth: usize,
-        sizes: &[u32],
-        guards: &[Guard],
-        base: usize,
-        at: &[u32],
-        bound: &mut Vec<u32>,
-        f: &mut dyn FnMut(&[u32]),
-    ) {
-        let unknown = |index: Index| matches!(index, Index::Bound(b) if base + depth <= b as usize && (b as usize) < base + sizes.len());
-        let fix = |index: Index, bound: &[u32]| match position(index, at, bound) {
-            Some(p) if !unknown(index) => Index::At(p),
-            _ => index,
-        };
-        let mut solved = None;
-        for guard in guards {
-            let guard = guard.map(|i| fix(i, bound));
-            match guard.truth() {
-                Truth::Never => return,
-                Truth::Always => {}
-                Truth::Depends => {
-                    let next = Index::Bound((base + depth) as u32);
-                    if let (Relation::Eq, &[(c, index)]) = (guard.relation(), guard.terms())
-                        && index == next
-                    {
-                        if guard.constant() % c != 0 {
-                            return;
-                        }
-                        solved = Some(-guard.constant() / c);
-                    }
-                }
-            }
-        }
-        if depth == sizes.len() {
-            f(bound);
-            return;
-        }
-        let size = i64::from(sizes[depth]);
-        let range = match solved {
-            Some(value) if 0 <= value && value < size => value..value + 1,
-            Some(_) => return,
-            None => 0..size,
-        };
-        for value in range {
-            bound[base + depth] = value as u32;
-            search(depth + 1, sizes, guards, base, at, bound, f);
-        }
-    }
-    search(0, sizes, guards, base, at, bound, f);
-}
-
-fn position(index: Index, at: &[u32], bound: &[u32]) -> Option<u32> {
-    match index {
-        Index::At(p) => Some(p),
-        Index::Var(k) => at.get(k as usize).copied(),
-        Index::Bound(b) => bound.get(b as usize).copied(),
-    }
 }
 
 fn fix(index: Index, at: &[u32]) -> Option<u32> {

@@ -1,0 +1,111 @@
+//! Why a limit does not exist, is not covered, or could not be computed.
+
+/// The error of the limit engine.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LimitError {
+    /// A positive power of the width times a quantity whose limit is zero.
+    #[error(
+        "`{name}` carries a positive power n^({power}) of the width: it is not a scalar of the program and has no \
+         deterministic limit (under the NTK parametrization outputs converge to a Gaussian process; condition on f_0 or \
+         ask for kernels instead)"
+    )]
+    NotAScalar {
+        /// The value.
+        name: String,
+        /// The exponent left over.
+        power: String,
+    },
+    /// A readout, which converges in law only.
+    #[error(
+        "`{name}` is a readout: it converges in law to a Gaussian process, not to a number; ask for its covariance \
+         (the NNGP kernel) or condition on f_0"
+    )]
+    Readout {
+        /// The value.
+        name: String,
+    },
+    /// The value has no limit of its own.
+    #[error("`{name}` is a matrix; matrices have no limit of their own")]
+    Matrix {
+        /// The value.
+        name: String,
+    },
+    /// A nonlinear function of a sum over a family, restricted by guards that mention the family's own index.
+    #[error(
+        "in `{name}` a nonlinear function is applied to a sum of nonlinear functions over an axis whose range depends \
+         on the value's own index; expand the program's families first (`unroll`)"
+    )]
+    NonlinearSum {
+        /// The value.
+        name: String,
+    },
+    /// A jump at a point where another factor jumps too.
+    #[error("in `{name}` the derivative of a step is multiplied by another function that jumps at the same point")]
+    JumpTimesJump {
+        /// The value.
+        name: String,
+    },
+    /// The expansion into monomials grew too large.
+    #[error("the expectation of `{name}` expands to more than {limit} terms")]
+    TooManyTerms {
+        /// The value.
+        name: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A definition refers to something that does not exist.
+    #[error("`{name}` is not well formed: {reason}; verify the program first")]
+    IllFormed {
+        /// The value.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Data that the evaluation needs is missing or has the wrong shape.
+    #[error("data `{name}`: expected {expected} numbers, found {found}")]
+    Data {
+        /// The data value.
+        name: String,
+        /// Numbers expected.
+        expected: usize,
+        /// Numbers given; 0 when absent.
+        found: usize,
+    },
+    /// Data that is NaN or infinite.
+    #[error("data `{name}` has the value {value} at position {position}; give finite numbers")]
+    NotFinite {
+        /// The data value.
+        name: String,
+        /// Position in the flat array.
+        position: usize,
+        /// The number found.
+        value: f64,
+    },
+    /// An index outside of its axis.
+    #[error("position {position} is outside of an axis of size {size}")]
+    OutOfRange {
+        /// The position asked for.
+        position: usize,
+        /// The size of the axis.
+        size: usize,
+    },
+    /// A scalar function was evaluated outside of its domain.
+    #[error("the limit is not a finite number: {what} gives {value}")]
+    Domain {
+        /// The operation.
+        what: String,
+        /// Its result.
+        value: f64,
+    },
+    /// An expectation could not be computed.
+    #[error("in the expectation of {integrand}: {source}")]
+    Expectation {
+        /// The integrand as text.
+        integrand: String,
+        /// The cause.
+        source: netsor_gauss::GaussError,
+    },
+    /// An integrand could not be compiled.
+    #[error("integrand cannot be evaluated: {0}")]
+    Tape(String),
+}

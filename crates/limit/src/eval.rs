@@ -1,0 +1,454 @@
+//! From the moment graph and numbers for the data to numbers.
+//!
+//! Decisions about rank live here and in [`netsor_gauss`], never in `derive`. Each definition is computed once for
+//! each tuple of indices that is asked for. Every number carries an error: that of its own expectations, propagated to
+//! first order through the arithmetic that follows. An error in a covariance enters an expectation with unit
+//! sensitivity, which is a convention and not a bound.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use netsor_gauss::dual::{dual, mean};
+use netsor_gauss::{Covariance, Estimate, Function, Method, Tolerance, expect};
+use netsor_ir::expr::{Expr, ExprId, Symbol, for_each_child};
+use netsor_ir::func::{Func, Smoothness};
+use netsor_ir::index::{for_each_assignment, position};
+use netsor_ir::number::{power_to_f64, print, to_f64};
+use netsor_ir::tape::{Functions, Input, Scratch, Setting, Tape};
+use netsor_ir::{Dim, Indices, Instr, Kind, Program, ValueId};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::closed_form::{Separated, separate, slots_of};
+use crate::error::LimitError;
+use crate::graph::{Body, DefId, Graph, Leaf};
+
+/// A number with the error it is known to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Value {
+    /// The number.
+    pub value: f64,
+    /// Absolute error, to first order.
+    pub error: f64,
+}
+
+impl Value {
+    fn exact(value: f64) -> Self {
+        Self { value, error: 0.0 }
+    }
+}
+
+/// Numbers for the data values of a program.
+///
+/// A family is a flat array with the last index fastest; for vectors of constant dimension the coordinate comes last.
+#[derive(Clone, Debug, Default)]
+pub struct Data {
+    values: BTreeMap<ValueId, Vec<f64>>,
+}
+
+impl Data {
+    /// No data.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With the numbers of one data value.
+    #[must_use]
+    pub fn with(mut self, value: ValueId, numbers: Vec<f64>) -> Self {
+        self.values.insert(value, numbers);
+        self
+    }
+
+    fn check(&self, program: &Program) -> Result<(), LimitError> {
+        for id in program.value_ids().filter(|&id| matches!(program.value(id).instr, Instr::Data)) {
+            let name = || program.value(id).name.clone();
+            let Some(numbers) = self.values.get(&id) else { continue };
+            let size = match program.value(id).ty.kind {
+                Kind::Vector(Dim::Finite(size)) => size as usize,
+                _ => 1,
+            };
+            let expected = program.family_sizes(id).iter().product::<usize>() * size;
+            if numbers.len() != expected {
+                return Err(LimitError::Data { name: name(), expected, found: numbers.len() });
+            }
+            if let Some(position) = numbers.iter().position(|x| !x.is_finite()) {
+                return Err(LimitError::NotFinite { name: name(), position, value: numbers[position] });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which methods were used, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Expectations that needed no integral.
+    pub exact: usize,
+    /// Closed forms.
+    pub closed_form: usize,
+    /// Quadratures.
+    pub quadrature: usize,
+    /// Averages over randomised points.
+    pub qmc: usize,
+    /// Expectations whose tolerance was not met.
+    pub not_met: usize,
+}
+
+/// Evaluates expressions of a graph.
+pub struct Evaluator<'g> {
+    graph: &'g Graph,
+    program: &'g Program,
+    data: &'g Data,
+    tolerance: Tolerance,
+    closed_forms: bool,
+    memo: FxHashMap<(DefId, SmallVec<[u32; 6]>), Value>,
+    tapes: FxHashMap<ExprId, CompiledIntegrand>,
+    statistics: Statistics,
+}
+
+/// An integrand ready for batches.
+#[derive(Clone, Debug)]
+struct CompiledIntegrand {
+    tape: Tape<f64>,
+    /// Whether it has kinks at zero of a slot, by slot.
+    kinks: Vec<bool>,
+    /// Whether it is smooth away from these.
+    elsewhere_smooth: bool,
+}
+
+impl<'g> Evaluator<'g> {
+    /// An evaluator of `graph`, derived from `program`, on `data`.
+    pub fn new(
+        graph: &'g Graph,
+        program: &'g Program,
+        data: &'g Data,
+        tolerance: Tolerance,
+    ) -> Result<Self, LimitError> {
+        data.check(program)?;
+        Ok(Self {
+            graph,
+            program,
+            data,
+            tolerance,
+            closed_forms: true,
+            memo: FxHashMap::default(),
+            tapes: FxHashMap::default(),
+            statistics: Statistics::default(),
+        })
+    }
+
+    /// The same evaluator that integrates numerically even where a closed form is known: the second witness.
+    #[must_use]
+    pub fn without_closed_forms(mut self) -> Self {
+        self.closed_forms = false;
+        self
+    }
+
+    /// What has been used so far.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// The value of an expression with `Var(k)` at position `at[k]`.
+    pub fn value(&mut self, expr: ExprId, at: &[u32]) -> Result<Value, LimitError> {
+        self.expr(expr, at, &mut Vec::new())
+    }
+
+    fn def(&mut self, id: DefId, at: SmallVec<[u32; 6]>) -> Result<Value, LimitError> {
+        if let Some(&known) = self.memo.get(&(id, at.clone())) {
+            return Ok(known);
+        }
+        let graph = self.graph;
+        let value = stacker::maybe_grow(128 * 1024, 8 * 1024 * 1024, || match &graph.def(id).body {
+            Body::Scalar(expr) => self.expr(*expr, &at, &mut Vec::new()),
+            Body::Expect { integrand, covariance, parameters } => {
+                let covariance: Vec<Value> =
+                    covariance.iter().map(|&c| self.expr(c, &at, &mut Vec::new())).collect::<Result<_, _>>()?;
+                let parameters: Vec<Value> =
+                    parameters.iter().map(|&p| self.expr(p, &at, &mut Vec::new())).collect::<Result<_, _>>()?;
+                self.expectation(*integrand, &covariance, &parameters)
+            }
+        })?;
+        self.memo.insert((id, at), value);
+        Ok(value)
+    }
+
+    fn expectation(
+        &mut self,
+        integrand: ExprId,
+        lower: &[Value],
+        parameters: &[Value],
+    ) -> Result<Value, LimitError> {
+        let numbers: Vec<f64> = parameters.iter().map(|p| p.value).collect();
+        let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
+        let entry = |i: usize, j: usize| lower[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)].value;
+        let inherited: f64 = lower.iter().chain(parameters).map(|v| v.error).sum();
+        let estimate = match self.closed_form(integrand, &entry, &numbers) {
+            Some(result) => result.map_err(|e| self.expectation_error(integrand, e))?,
+            None => self.integral(integrand, slots, &entry, &numbers)?,
+        };
+        match estimate.method {
+            Method::Exact => self.statistics.exact += 1,
+            Method::ClosedForm => self.statistics.closed_form += 1,
+            Method::Quadrature { .. } => self.statistics.quadrature += 1,
+            Method::Qmc { .. } => self.statistics.qmc += 1,
+        }
+        if !estimate.met(&self.tolerance) {
+            self.statistics.not_met += 1;
+        }
+        Ok(Value { value: estimate.value, error: estimate.error + inherited })
+    }
+
+    fn closed_form(
+        &self,
+        integrand: ExprId,
+        entry: &dyn Fn(usize, usize) -> f64,
+        parameters: &[f64],
+    ) -> Option<Result<Estimate, netsor_gauss::GaussError>> {
+        if !self.closed_forms {
+            return None;
+        }
+        let Separated { factor, slots } = separate(self.graph, integrand, parameters)?;
+        let estimate = match &slots[..] {
+            [] => return None,
+            [(s, f)] => mean(f, entry(*s, *s)),
+            [(s, f), (t, g)] => dual(f, g, entry(*s, *s), entry(*s, *t), entry(*t, *t))?,
+            _ => return None,
+        };
+        Some(estimate.map(|e| Estimate { value: factor * e.value, error: factor.abs() * e.error, ..e }))
+    }
+
+    fn integral(
+        &mut self,
+        integrand: ExprId,
+        slots: usize,
+        entry: &dyn Fn(usize, usize) -> f64,
+        parameters: &[f64],
+    ) -> Result<Estimate, LimitError> {
+        let compiled = self.compiled(integrand, slots)?;
+        let entries = (0..slots * slots).map(|k| entry(k / slots, k % slots)).collect();
+        let covariance = Covariance::new(slots, entries).map_err(|e| self.expectation_error(integrand, e))?;
+        let graph = self.graph;
+        let scratch = RefCell::new(Scratch::default());
+        let evaluate = |points: &[&[f64]], out: &mut [f64]| {
+            let inputs: Vec<Input<'_, f64>> = compiled
+                .tape
+                .inputs()
+                .iter()
+                .map(|(symbol, _)| match graph.leaf(*symbol) {
+                    Leaf::Slot(k) => Input::Batch(points[k]),
+                    Leaf::Parameter(k) => Input::Scalar(parameters[k]),
+                    _ => Input::Scalar(f64::NAN),
+                })
+                .collect();
+            compiled.tape.eval(&inputs, &mut [out], &mut scratch.borrow_mut());
+        };
+        let mut function = Function::new(slots, evaluate);
+        for (slot, &kink) in compiled.kinks.iter().enumerate() {
+            if kink {
+                function = function.with_kinks(slot, &[0.0]);
+            }
+        }
+        if !compiled.elsewhere_smooth {
+            function = function.not_smooth();
+        }
+        expect(&function, &covariance, &self.tolerance).map_err(|e| self.expectation_error(integrand, e))
+    }
+
+    fn compiled(&mut self, integrand: ExprId, slots: usize) -> Result<CompiledIntegrand, LimitError> {
+        if let Some(known) = self.tapes.get(&integrand) {
+            return Ok(known.clone());
+        }
+        let setting = Setting::new(&self.graph.pool, &Numeric);
+        let tape = Tape::compile(&setting, &[(integrand, &[])]).map_err(|e| LimitError::Tape(e.to_string()))?;
+        let mut kinks = vec![false; slots];
+        let mut elsewhere_smooth = true;
+        let graph = self.graph;
+        graph.pool.visit(integrand, &mut |node| {
+            let Expr::Apply(func, args) = node else { return };
+            if func.facts().smoothness == Smoothness::Smooth {
+                return;
+            }
+            let bare_slot = match graph.pool.node(args[0]) {
+                Expr::Ref(symbol, _) => match graph.leaf(*symbol) {
+                    Leaf::Slot(k) => Some(k),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let against_zero =
+                !matches!(func, Func::Max | Func::Min) || graph.pool.is_zero(args[args.len() - 1]);
+            match bare_slot {
+                Some(k) if against_zero => kinks[k] = true,
+                _ if slots_of(graph, args[0]).is_empty() && args.len() == 1 => {}
+                _ => elsewhere_smooth = false,
+            }
+        });
+        let compiled = CompiledIntegrand { tape, kinks, elsewhere_smooth };
+        self.tapes.insert(integrand, compiled.clone());
+        Ok(compiled)
+    }
+
+    fn expectation_error(&self, integrand: ExprId, source: netsor_gauss::GaussError) -> LimitError {
+        LimitError::Expectation { integrand: crate::show::text(self.graph, self.program, integrand), source }
+    }
+
+    fn expr(&mut self, root: ExprId, at: &[u32], bound: &mut Vec<u32>) -> Result<Value, LimitError> {
+        let graph = self.graph;
+        let mut order = Vec::new();
+        let mut done: FxHashMap<ExprId, Value> = FxHashMap::default();
+        let mut seen = rustc_hash::FxHashSet::default();
+        let mut stack = vec![root];
+        while let Some(id) = stack.pop() {
+            if seen.insert(id) {
+                order.push(id);
+                if !matches!(graph.pool.node(id), Expr::Sum(_)) {
+                    for_each_child(graph.pool.node(id), |child| stack.push(child));
+                }
+            }
+        }
+        order.sort_unstable();
+        for id in order {
+            let value = match graph.pool.node(id) {
+                Expr::Ref(symbol, indices) => self.leaf(*symbol, &resolve(indices, at, bound)?)?,
+                Expr::Table(table, indices) => {
+                    let table = &self.program.tables[table.index()];
+                    let positions = resolve(indices, at, bound)?;
+                    let sizes = table.axes.iter().map(|&a| self.graph.axis_size(a) as usize);
+                    Value::exact(to_f64(&table.entries[flat(&positions, sizes)?]))
+                }
+                Expr::Sum(sum) => {
+                    let base = graph.pool.height(sum.body) as usize;
+                    let sizes: Vec<u32> = sum.axes.iter().map(|&axis| graph.axis_size(axis)).collect();
+                    let mut inner = bound.clone();
+                    inner.resize(inner.len().max(base + sizes.len()), 0);
+                    let mut assignments = Vec::new();
+                    for_each_assignment(&sizes, &sum.guards, base, at, &mut inner, &mut |bound| {
+                        assignments.push(bound.to_vec());
+                    });
+                    let mut total = Value::exact(0.0);
+                    for mut bound in assignments {
+                        let term = self.expr(sum.body, at, &mut bound)?;
+                        total.value += term.value;
+                        total.error += term.error;
+                    }
+                    total
+                }
+                node => arithmetic(node, &done)?,
+            };
+            done.insert(id, value);
+        }
+        Ok(done[&root])
+    }
+
+    fn leaf(&mut self, symbol: Symbol, at: &[u32]) -> Result<Value, LimitError> {
+        match self.graph.leaf(symbol) {
+            Leaf::Def(def) => self.def(def, at.into()),
+            Leaf::Value(value) => {
+                let definition = self.program.value(value);
+                let name = || definition.name.clone();
+                let mut sizes = self.program.family_sizes(value);
+                if let Kind::Vector(Dim::Finite(size)) = definition.ty.kind {
+                    sizes.push(size as usize);
+                }
+                let Some(numbers) = self.data.values.get(&value) else {
+                    return Err(LimitError::Data { name: name(), expected: sizes.iter().product(), found: 0 });
+                };
+                Ok(Value::exact(numbers[flat(at, sizes)?]))
+            }
+            Leaf::Slot(_) | Leaf::Parameter(_) => {
+                unreachable!("slots and parameters occur only in integrands, which are compiled")
+            }
+        }
+    }
+}
+
+fn resolve(indices: &Indices, at: &[u32], bound: &[u32]) -> Result<SmallVec<[u32; 6]>, LimitError> {
+    let out = |_| LimitError::OutOfRange { position: at.len(), size: at.len() };
+    indices.iter().map(|&i| position(i, at, bound).ok_or(()).map_err(out)).collect()
+}
+
+fn flat(at: &[u32], sizes: impl IntoIterator<Item = usize>) -> Result<usize, LimitError> {
+    at.iter().zip(sizes).try_fold(0, |flat, (&p, size)| {
+        let position = p as usize;
+        if position < size { Ok(flat * size + position) } else { Err(LimitError::OutOfRange { position, size }) }
+    })
+}
+
+/// A node that is neither a leaf with indices nor a sum, from its children.
+fn arithmetic(node: &Expr, done: &FxHashMap<ExprId, Value>) -> Result<Value, LimitError> {
+    let of = |id: &ExprId| done[id];
+    let value = match node {
+        Expr::Const(value) => Value::exact(to_f64(value)),
+        Expr::Pi => Value::exact(std::f64::consts::PI),
+        Expr::Neg(a) => Value { value: -of(a).value, ..of(a) },
+        Expr::Add(a, b) => Value { value: of(a).value + of(b).value, error: of(a).error + of(b).error },
+        Expr::Sub(a, b) => Value { value: of(a).value - of(b).value, error: of(a).error + of(b).error },
+        Expr::Mul(a, b) => {
+            let (a, b) = (of(a), of(b));
+            Value { value: a.value * b.value, error: a.value.abs() * b.error + b.value.abs() * a.error }
+        }
+        Expr::Div(a, b) => {
+            let (a, b) = (of(a), of(b));
+            let value = a.value / b.value;
+            Value { value, error: (a.error + value.abs() * b.error) / b.value.abs() }
+        }
+        Expr::Pow(a, p) => {
+            let a = of(a);
+            let p = power_to_f64(*p);
+            // Square roots of variances are everywhere: take them exactly rounded.
+            let power = |x: f64, p: f64| {
+                if p == 0.5 {
+                    x.sqrt()
+                } else if p == -0.5 {
+                    1.0 / x.sqrt()
+                } else if p.fract() == 0.0 && p.abs() <= 64.0 {
+                    x.powi(p as i32)
+                } else {
+                    netsor_num::Real::powf(x, p)
+                }
+            };
+            Value { value: power(a.value, p), error: if a.error == 0.0 { 0.0 } else { (p * power(a.value, p - 1.0)).abs() * a.error } }
+        }
+        Expr::Apply(func, args) => {
+            let first = of(&args[0]);
+            let value = match args.len() {
+                1 => netsor_num::functions::unary::<f64>(func.name()).map(|f| f(first.value)),
+                _ => netsor_num::functions::binary::<f64>(func.name()).map(|f| f(first.value, of(&args[1]).value)),
+            };
+            let Some(value) = value else {
+                return Err(LimitError::Tape(format!("no numerical function `{}`", func.name())));
+            };
+            Value { value, error: args.iter().map(|a| of(a).error).sum() }
+        }
+        Expr::Width(_) | Expr::Ref(..) | Expr::Table(..) | Expr::Sum(_) => {
+            unreachable!("powers of the width are gone from limits; the rest is handled by the caller")
+        }
+    };
+    if value.value.is_finite() {
+        return Ok(value);
+    }
+    let what = match node {
+        Expr::Div(a, b) => format!("{} / {}", of(a).value, of(b).value),
+        Expr::Pow(a, p) => format!("{} ^ ({p})", of(a).value),
+        Expr::Apply(func, args) => format!("{}({})", func.name(), of(&args[0]).value),
+        Expr::Const(value) => print(value),
+        _ => "arithmetic".to_owned(),
+    };
+    Err(LimitError::Domain { what, value: value.value })
+}
+
+/// The numerical functions behind the names of the language.
+struct Numeric;
+
+impl Functions<f64> for Numeric {
+    fn unary(&self, name: &str) -> Option<fn(f64) -> f64> {
+        netsor_num::functions::unary(name)
+    }
+    fn binary(&self, name: &str) -> Option<fn(f64, f64) -> f64> {
+        netsor_num::functions::binary(name)
+    }
+    fn power(&self) -> fn(f64, f64) -> f64 {
+        <f64 as netsor_num::Real>::powf
+    }
+}

@@ -1,0 +1,410 @@
+//! Expanding a Z-expression into monomials.
+//!
+//! `Z^x` is an expression in base Gaussian variables. Its expectation splits by independence only after products have
+//! been multiplied out; but multiplying out `1 - tanh(h)^2` would only make work. A subexpression is therefore kept
+//! whole (*opaque*) when all of it depends on the same variables through functions, and expanded when base variables
+//! enter it as factors of their own.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use netsor_ir::expr::{Expr, ExprId, Symbol, for_each_child};
+use netsor_ir::number::{Number, Power, integer};
+use netsor_ir::{Axis, Func, Guard, Id, Index, Indices};
+use num_traits::{One, Signed, Zero};
+use rustc_hash::FxHashMap;
+
+use crate::error::LimitError;
+use crate::graph::{Graph, Leaf};
+
+/// A product of scalars, bare base variables and opaque functions, summed over variables.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Term {
+    pub(crate) coefficient: Number,
+    /// Power of the width.
+    pub(crate) width: Power,
+    pub(crate) variables: Vec<(Index, Id<Axis>)>,
+    pub(crate) guards: Vec<Guard>,
+    /// Scalar factors.
+    pub(crate) scalars: Vec<ExprId>,
+    /// Base variables that are factors.
+    pub(crate) bare: Vec<ExprId>,
+    /// Functions of base variables.
+    pub(crate) opaque: Vec<ExprId>,
+}
+
+impl Term {
+    fn one() -> Self {
+        Self {
+            coefficient: Number::one(),
+            width: Power::zero(),
+            variables: Vec::new(),
+            guards: Vec::new(),
+            scalars: Vec::new(),
+            bare: Vec::new(),
+            opaque: Vec::new(),
+        }
+    }
+
+    fn times(&self, other: &Self) -> Self {
+        let join = |a: &Vec<ExprId>, b: &Vec<ExprId>| a.iter().chain(b).copied().collect();
+        Self {
+            coefficient: &self.coefficient * &other.coefficient,
+            width: self.width + other.width,
+            variables: self.variables.iter().chain(&other.variables).copied().collect(),
+            guards: self.guards.iter().chain(&other.guards).cloned().collect(),
+            scalars: join(&self.scalars, &other.scalars),
+            bare: join(&self.bare, &other.bare),
+            opaque: join(&self.opaque, &other.opaque),
+        }
+    }
+}
+
+/// The set of base variables that an expression depends on, as mentioned.
+type Dependencies = Rc<BTreeSet<(Symbol, Indices)>>;
+
+/// How an expression depends on base variables.
+#[derive(Clone, Debug)]
+pub(crate) enum Shape {
+    /// Not at all.
+    Scalar,
+    /// As a polynomial with opaque coefficients: multiply it out. The degree is `None` if anything opaque is inside.
+    Polynomial { degree: Option<u32>, on: Dependencies },
+    /// Through functions: keep it whole.
+    Opaque { on: Dependencies },
+}
+
+impl Shape {
+    fn on(&self) -> Option<&Dependencies> {
+        match self {
+            Shape::Scalar => None,
+            Shape::Polynomial { on, .. } | Shape::Opaque { on } => Some(on),
+        }
+    }
+
+    /// Whether the expression is linear in base variables with scalar coefficients (possibly plus a scalar).
+    pub(crate) fn is_linear(&self) -> bool {
+        matches!(self, Shape::Polynomial { degree: Some(1), .. })
+    }
+
+    pub(crate) fn is_scalar(&self) -> bool {
+        matches!(self, Shape::Scalar)
+    }
+}
+
+/// The most terms that one expectation may expand to.
+pub(crate) const TERM_LIMIT: usize = 200_000;
+
+/// Memoised facts about the expressions of a graph.
+#[derive(Debug, Default)]
+pub(crate) struct Expander {
+    shapes: FxHashMap<ExprId, Shape>,
+    widths: FxHashMap<ExprId, bool>,
+    pub(crate) fresh: u32,
+}
+
+impl Expander {
+    pub(crate) fn new() -> Self {
+        Self { fresh: 1_000, ..Self::default() }
+    }
+
+    /// Visits `root` and what is below it, children first, skipping what `known` already knows.
+    fn post_order(graph: &Graph, root: ExprId, known: impl Fn(ExprId) -> bool) -> Vec<ExprId> {
+        let mut seen = BTreeSet::new();
+        let mut stack = vec![root];
+        while let Some(id) = stack.pop() {
+            if !known(id) && seen.insert(id) {
+                for_each_child(graph.pool.node(id), |child| stack.push(child));
+            }
+        }
+        // Ids ascend from children to parents.
+        seen.into_iter().collect()
+    }
+
+    /// Whether the width occurs in the expression.
+    pub(crate) fn has_width(&mut self, graph: &Graph, root: ExprId) -> bool {
+        for id in Self::post_order(graph, root, |id| self.widths.contains_key(&id)) {
+            let node = graph.pool.node(id);
+            let mut found = matches!(node, Expr::Width(_));
+            for_each_child(node, |child| found |= self.widths[&child]);
+            self.widths.insert(id, found);
+        }
+        self.widths[&root]
+    }
+
+    /// How the expression depends on base variables.
+    pub(crate) fn shape(&mut self, graph: &Graph, root: ExprId) -> Shape {
+        for id in Self::post_order(graph, root, |id| self.shapes.contains_key(&id)) {
+            let shape = self.shape_of_node(graph, graph.pool.node(id));
+            self.shapes.insert(id, shape);
+        }
+        self.shapes[&root].clone()
+    }
+
+    fn shape_of_node(&self, graph: &Graph, node: &Expr) -> Shape {
+        let of = |id: &ExprId| &self.shapes[id];
+        match node {
+            Expr::Const(_) | Expr::Pi | Expr::Width(_) | Expr::Table(..) => Shape::Scalar,
+            Expr::Ref(symbol, indices) => match graph.leaf(*symbol) {
+                Leaf::Value(_) | Leaf::Slot(_) if graph.is_random(*symbol) => Shape::Polynomial {
+                    degree: Some(1),
+                    on: Rc::new(BTreeSet::from([(*symbol, indices.clone())])),
+                },
+                _ => Shape::Scalar,
+            },
+            Expr::Neg(a) => of(a).clone(),
+            Expr::Add(a, b) | Expr::Sub(a, b) => add(of(a), of(b)),
+            Expr::Mul(a, b) => multiply(of(a), of(b)),
+            Expr::Div(a, b) => match of(b) {
+                Shape::Scalar => of(a).clone(),
+                _ => opaque([of(a), of(b)]),
+            },
+            Expr::Pow(a, p) => match of(a) {
+                Shape::Polynomial { degree, on } if p.is_integer() && p.is_positive() && *p.numer() <= 16 => {
+                    let degree = degree.map(|d| d * *p.numer() as u32);
+                    Shape::Polynomial { degree, on: on.clone() }
+                }
+                Shape::Scalar => Shape::Scalar,
+                a => opaque([a]),
+            },
+            // A delta is always a factor of its own: it will be traded for a density.
+            Expr::Apply(Func::Delta, args) => match of(&args[0]).on() {
+                Some(on) => Shape::Polynomial { degree: None, on: on.clone() },
+                None => Shape::Scalar,
+            },
+            Expr::Apply(_, args) => {
+                if args.iter().all(|a| of(a).is_scalar()) {
+                    Shape::Scalar
+                } else {
+                    opaque(args.iter().map(of))
+                }
+            }
+            Expr::Sum(sum) => match of(&sum.body) {
+                Shape::Scalar => Shape::Scalar,
+                Shape::Polynomial { degree, on } => Shape::Polynomial { degree: *degree, on: on.clone() },
+                Shape::Opaque { on } => Shape::Polynomial { degree: None, on: on.clone() },
+            },
+        }
+    }
+
+    /// The expression as a sum of terms, like terms joined.
+    pub(crate) fn expand(&mut self, graph: &mut Graph, root: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
+        let terms = self.expand_node(graph, root, name)?;
+        Ok(collect(terms))
+    }
+
+    fn expand_node(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
+        stacker::maybe_grow(64 * 1024, 4 * 1024 * 1024, || self.expand_node_inner(graph, id, name))
+    }
+
+    fn expand_node_inner(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
+        let shape = self.shape(graph, id);
+        let width = self.has_width(graph, id);
+        let single = |edit: &dyn Fn(&mut Term)| {
+            let mut term = Term::one();
+            edit(&mut term);
+            Ok(vec![term])
+        };
+        let node = graph.pool.node(id).clone();
+        match (&node, &shape) {
+            (Expr::Const(value), _) if value.is_zero() => Ok(Vec::new()),
+            (Expr::Const(value), _) => single(&|t| t.coefficient = value.clone()),
+            (Expr::Width(p), _) => single(&|t| t.width = *p),
+            (_, Shape::Scalar) if !width => single(&|t| t.scalars.push(id)),
+            (Expr::Ref(..), _) => single(&|t| t.bare.push(id)),
+            (_, Shape::Opaque { .. }) if !self.factors_out(graph, &node) => single(&|t| t.opaque.push(id)),
+            (Expr::Neg(a), _) => {
+                let mut terms = self.expand_node(graph, *a, name)?;
+                terms.iter_mut().for_each(|t| t.coefficient = -t.coefficient.clone());
+                Ok(terms)
+            }
+            (Expr::Add(a, b), _) => {
+                let mut terms = self.expand_node(graph, *a, name)?;
+                terms.extend(self.expand_node(graph, *b, name)?);
+                Ok(collect(terms))
+            }
+            (Expr::Sub(a, b), _) => {
+                let mut terms = self.expand_node(graph, *a, name)?;
+                let mut other = self.expand_node(graph, *b, name)?;
+                other.iter_mut().for_each(|t| t.coefficient = -t.coefficient.clone());
+                terms.extend(other);
+                Ok(collect(terms))
+            }
+            (Expr::Mul(a, b), _) => {
+                let left = self.expand_node(graph, *a, name)?;
+                let right = self.expand_node(graph, *b, name)?;
+                product(&left, &right, name)
+            }
+            (Expr::Pow(a, p), Shape::Polynomial { .. }) => {
+                let mut terms = vec![Term::one()];
+                for _ in 0..*p.numer() {
+                    // Expanded anew each time: summed variables of the copies must be different.
+                    let factor = self.expand_node(graph, *a, name)?;
+                    terms = product(&terms, &factor, name)?;
+                }
+                Ok(terms)
+            }
+            (Expr::Div(a, b), _) => {
+                // The divisor is a scalar, or the whole would be opaque.
+                let terms = self.expand_node(graph, *a, name)?;
+                let (power, limit) = self.leading_scalar(graph, *b, name)?;
+                let one = graph.pool.integer(1);
+                let inverse = graph.pool.div(one, limit);
+                let factor = Term { width: -power, scalars: vec![inverse], ..Term::one() };
+                product(&terms, &[factor], name)
+            }
+            (Expr::Sum(sum), _) => {
+                let opened = graph.pool.open(sum, &mut self.fresh);
+                let mut terms = self.expand_node(graph, opened.body, name)?;
+                for term in &mut terms {
+                    term.variables.extend(opened.variables.iter().copied());
+                    term.guards.extend(opened.guards.iter().cloned());
+                }
+                Ok(terms)
+            }
+            (Expr::Apply(Func::Delta, _), Shape::Polynomial { .. }) => single(&|t| t.opaque.push(id)),
+            // A function of scalars that carry powers of the width: of their limits.
+            (Expr::Apply(func, args), _) => {
+                let args = args.iter().map(|&a| self.limit_of_scalar(graph, a, name)).collect::<Result<_, _>>()?;
+                let limit = graph.pool.intern(Expr::Apply(*func, args));
+                single(&|t| t.scalars.push(limit))
+            }
+            (Expr::Pow(a, p), _) => {
+                let (power, limit) = self.leading_scalar(graph, *a, name)?;
+                let value = graph.pool.pow(limit, *p);
+                single(&|t| {
+                    t.width = power * *p;
+                    t.scalars.push(value);
+                })
+            }
+            (Expr::Pi | Expr::Table(..), _) => single(&|t| t.scalars.push(id)),
+        }
+    }
+
+    /// Whether an opaque product should still be taken apart, because a factor is a scalar.
+    fn factors_out(&mut self, graph: &Graph, node: &Expr) -> bool {
+        match node {
+            Expr::Neg(_) => true,
+            Expr::Mul(a, b) => self.shape(graph, *a).is_scalar() || self.shape(graph, *b).is_scalar(),
+            Expr::Div(_, b) => self.shape(graph, *b).is_scalar(),
+            _ => false,
+        }
+    }
+
+    /// The leading power of the width in a scalar expression, and its coefficient.
+    fn leading_scalar(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<(Power, ExprId), LimitError> {
+        let terms = self.expand(graph, id, name)?;
+        let leading = terms.iter().map(|t| t.width).max().unwrap_or_else(Power::zero);
+        let mut total = graph.pool.integer(0);
+        for term in terms.iter().filter(|t| t.width == leading) {
+            let value = scalar_part(graph, term);
+            let value = graph.pool.sum(&term.variables, term.guards.iter().cloned(), value);
+            total = graph.pool.add(total, value);
+        }
+        Ok((leading, total))
+    }
+
+    /// The limit of a scalar expression that may carry powers of the width.
+    pub(crate) fn limit_of_scalar(
+        &mut self,
+        graph: &mut Graph,
+        id: ExprId,
+        name: &str,
+    ) -> Result<ExprId, LimitError> {
+        if !self.has_width(graph, id) {
+            return Ok(id);
+        }
+        let (power, value) = self.leading_scalar(graph, id, name)?;
+        if power.is_positive() {
+            return Err(LimitError::NotAScalar { name: name.to_owned(), power: power.to_string() });
+        }
+        Ok(if power.is_negative() { graph.pool.integer(0) } else { value })
+    }
+}
+
+/// The numeric and scalar factors of a term as one expression.
+pub(crate) fn scalar_part(graph: &mut Graph, term: &Term) -> ExprId {
+    let mut value = graph.pool.constant(term.coefficient.clone());
+    for &factor in &term.scalars {
+        value = graph.pool.mul(value, factor);
+    }
+    value
+}
+
+fn union<'a>(parts: impl IntoIterator<Item = &'a Shape>) -> Dependencies {
+    let mut sets = parts.into_iter().filter_map(Shape::on);
+    let Some(first) = sets.next() else { return Rc::default() };
+    let mut all = first.clone();
+    for set in sets {
+        if !set.is_subset(&all) {
+            all = Rc::new(all.union(set).cloned().collect());
+        }
+    }
+    all
+}
+
+fn opaque<'a>(parts: impl IntoIterator<Item = &'a Shape>) -> Shape {
+    Shape::Opaque { on: union(parts) }
+}
+
+fn add(a: &Shape, b: &Shape) -> Shape {
+    match (a, b) {
+        (Shape::Scalar, other) | (other, Shape::Scalar) => other.clone(),
+        (Shape::Opaque { on: x }, Shape::Opaque { on: y }) if x == y => a.clone(),
+        (Shape::Polynomial { on: p, .. }, Shape::Opaque { on }) | (Shape::Opaque { on }, Shape::Polynomial { on: p, .. })
+            if p.is_subset(on) && p.len() == on.len() =>
+        {
+            Shape::Opaque { on: on.clone() }
+        }
+        (Shape::Polynomial { degree: Some(d), .. }, Shape::Polynomial { degree: Some(e), .. }) => {
+            Shape::Polynomial { degree: Some(*d.max(e)), on: union([a, b]) }
+        }
+        _ => Shape::Polynomial { degree: None, on: union([a, b]) },
+    }
+}
+
+fn multiply(a: &Shape, b: &Shape) -> Shape {
+    match (a, b) {
+        (Shape::Scalar, other) | (other, Shape::Scalar) => other.clone(),
+        (Shape::Opaque { on: x }, Shape::Opaque { on: y }) if x == y => a.clone(),
+        (Shape::Polynomial { on: p, .. }, Shape::Opaque { on }) | (Shape::Opaque { on }, Shape::Polynomial { on: p, .. })
+            if p.is_subset(on) =>
+        {
+            Shape::Opaque { on: on.clone() }
+        }
+        (Shape::Polynomial { degree: Some(d), .. }, Shape::Polynomial { degree: Some(e), .. }) => {
+            Shape::Polynomial { degree: Some(d + e), on: union([a, b]) }
+        }
+        _ => Shape::Polynomial { degree: None, on: union([a, b]) },
+    }
+}
+
+fn product(left: &[Term], right: &[Term], name: &str) -> Result<Vec<Term>, LimitError> {
+    if TERM_LIMIT < left.len().saturating_mul(right.len()) {
+        return Err(LimitError::TooManyTerms { name: name.to_owned(), limit: TERM_LIMIT });
+    }
+    let all = left.iter().flat_map(|a| right.iter().map(|b| a.times(b))).collect();
+    Ok(collect(all))
+}
+
+/// Joins like terms without summed variables, and drops what cancels. Order of first appearance is kept.
+fn collect(terms: Vec<Term>) -> Vec<Term> {
+    if terms.len() < 2 {
+        return terms;
+    }
+    let mut order: indexmap::IndexMap<Term, Number, rustc_hash::FxBuildHasher> = indexmap::IndexMap::default();
+    let mut kept = Vec::new();
+    for mut term in terms {
+        if !term.variables.is_empty() {
+            kept.push(term);
+            continue;
+        }
+        term.scalars.sort_unstable();
+        term.bare.sort_unstable();
+        term.opaque.sort_unstable();
+        let coefficient = std::mem::replace(&mut term.coefficient, integer(1));
+        *order.entry(term).or_insert_with(Number::zero) += coefficient;
+    }
+    let joined = order.into_iter().filter(|(_, c)| !c.is_zero());
+    joined.map(|(term, coefficient)| Term { coefficient, ..term }).chain(kept).collect()
+}
