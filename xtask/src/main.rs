@@ -23,6 +23,8 @@ mod shell;
 mod test;
 mod tidy;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Automation of the Netsor workspace.
@@ -39,7 +41,7 @@ enum Command {
     Test(Passed),
     /// Run the experiments and write their report: --quick, --only ID, --list, ...
     Reproduce(Passed),
-    /// Check every case of every golden file in a directory: [DIR] [--verbose]
+    /// Check every case of every golden file: a directory if not the default one, --verbose
     Goldens(Passed),
     /// Run all benchmarks
     Bench(Passed),
@@ -59,8 +61,8 @@ struct Passed {
     args: Vec<String>,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().command {
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
         Command::Test(passed) => test::run(&passed.args),
         Command::Reproduce(passed) => reproduce::run(&passed.args),
         Command::Goldens(passed) => goldens::run(&passed.args),
@@ -68,5 +70,12 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Docs => docs::run(),
         Command::Ci => ci::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
