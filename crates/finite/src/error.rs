@@ -1,6 +1,7 @@
 //! What can go wrong at finite width.
 
 use netsor_ir::tape::TapeError;
+use netsor_ir::transform::TransformError;
 use thiserror::Error;
 
 /// Why a program was not run to its end.
@@ -97,8 +98,18 @@ pub enum FiniteError {
         name: String,
     },
     /// A transform of the network failed.
-    #[error("{0}")]
-    Transform(String),
+    #[error(transparent)]
+    Transform(#[from] TransformError),
+    /// Gradients at a width at which a width class has no whole number of coordinates.
+    #[error("at n = {width} the dimension `{class}` would be {size}, not a whole number; gradients need exact sizes")]
+    FractionalDimension {
+        /// The width class.
+        class: String,
+        /// The width `n`.
+        width: usize,
+        /// `ratio * n`.
+        size: f64,
+    },
     /// An option of training is out of range.
     #[error("{what} must be {expected}, not {found}")]
     Option {

@@ -1,5 +1,7 @@
 //! Execution: the definitions that are needed, one after the other.
 
+use std::borrow::Cow;
+
 use netsor_ir::index::Index;
 use netsor_ir::number::to_f64;
 use netsor_ir::program::{Instr, Program, ValueId};
@@ -13,7 +15,7 @@ use crate::{Block, FiniteError, Float, Inputs, Options, State};
 /// A program at a width, with its compiled expressions: make one to run the same program many times.
 #[derive(Clone, Debug)]
 pub struct Executor<'p, T> {
-    program: &'p Program,
+    program: Cow<'p, Program>,
     options: Options,
     compiled: Vec<Option<Compiled<T>>>,
 }
@@ -46,7 +48,12 @@ impl<'p, T: Float> Executor<'p, T> {
     /// # Errors
     /// If the width is zero or the program is malformed.
     pub fn new(program: &'p Program, options: Options) -> Result<Self, FiniteError> {
-        crate::check::check(program)?;
+        Self::of(Cow::Borrowed(program), options)
+    }
+
+    /// Prepares a program, which may be the executor's own.
+    pub(crate) fn of(program: Cow<'p, Program>, options: Options) -> Result<Self, FiniteError> {
+        crate::check::check(&program)?;
         if options.width == 0 {
             return Err(FiniteError::ZeroWidth);
         }
@@ -55,8 +62,8 @@ impl<'p, T: Float> Executor<'p, T> {
     }
 
     /// The program.
-    pub fn program(&self) -> &'p Program {
-        self.program
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 
     /// The options.
@@ -74,9 +81,9 @@ impl<'p, T: Float> Executor<'p, T> {
             return Err(FiniteError::Malformed { value: self.program.name.clone(), problem });
         }
         for id in self.needed(state, wanted)? {
-            let shape = Shape::of(self.program, id, &self.options)?;
+            let shape = Shape::of(&self.program, id, &self.options)?;
             let block = self.compute(state, id, shape)?;
-            check_finite(self.program, id, &block)?;
+            check_finite(&self.program, id, &block)?;
             state.blocks[id.index()] = Some(block);
         }
         Ok(())
@@ -101,7 +108,7 @@ impl<'p, T: Float> Executor<'p, T> {
             }
             if let Instr::Gaussian(_) = self.program.value(id).instr {
                 // The laws of what it is joint with are evaluated too.
-                for other in sample::joint(self.program, id) {
+                for other in sample::joint(&self.program, id) {
                     needed[other.index()] = true;
                 }
             }
@@ -110,7 +117,8 @@ impl<'p, T: Float> Executor<'p, T> {
     }
 
     fn compute(&mut self, state: &State<T>, id: ValueId, shape: Shape) -> Result<Block<T>, FiniteError> {
-        let program = self.program;
+        self.compile(id)?;
+        let program: &Program = &self.program;
         match &program.value(id).instr {
             Instr::Data => Err(FiniteError::Missing { value: program.value(id).name.clone() }),
             Instr::Constant(..) => self.constant(id, shape),
@@ -119,45 +127,48 @@ impl<'p, T: Float> Executor<'p, T> {
             Instr::MatMul { matrix, transposed, vector } => {
                 matrix_product(program, state, id, (matrix, *transposed, vector), shape)
             }
-            Instr::Map(_) => match self.compiled(id)? {
-                Compiled::Pointwise(tape) => tape.map(program, state, id, shape),
-                Compiled::Gram(_) => Err(malformed(program, id, "a vector is no Gram matrix")),
-            },
-            Instr::Moment(expr) => {
-                let dim = program.expr_dim(*expr).map_or(1, |dim| program.dim_size(dim, self.options.width));
-                match self.compiled(id)? {
-                    Compiled::Gram(gram) => gram.eval(program, state, id, shape),
-                    Compiled::Pointwise(tape) => tape.moment(program, state, id, (dim, shape)),
+            Instr::Map(_) => self.pointwise(id)?.map(program, state, id, shape),
+            Instr::Scalar(_) => self.pointwise(id)?.scalar(program, state, id, shape),
+            Instr::Moment(expr) => match &self.compiled[id.index()] {
+                Some(Compiled::Gram(gram)) => gram.eval(program, state, id, shape),
+                _ => {
+                    let dim = program.expr_dim(*expr).map_or(1, |dim| program.dim_size(dim, self.options.width));
+                    self.pointwise(id)?.moment(program, state, id, (dim, shape))
                 }
-            }
-            Instr::Scalar(_) => match self.compiled(id)? {
-                Compiled::Pointwise(tape) => tape.scalar(program, state, id, shape),
-                Compiled::Gram(_) => Err(malformed(program, id, "a function of scalars is no Gram matrix")),
             },
         }
     }
 
-    /// The compiled expression of a definition.
-    fn compiled(&mut self, id: ValueId) -> Result<&Compiled<T>, FiniteError> {
+    /// Compiles the expression of a definition, if it has one and has not been compiled.
+    fn compile(&mut self, id: ValueId) -> Result<(), FiniteError> {
+        let (program, n) = (&self.program, self.options.width);
         let slot = &mut self.compiled[id.index()];
-        if let Some(compiled) = slot {
-            return Ok(compiled);
+        if slot.is_none() {
+            *slot = match program.value(id).instr {
+                Instr::Moment(expr) => match Gram::recognise(program, id, expr) {
+                    Some(gram) => Some(Compiled::Gram(gram)),
+                    None => Some(Compiled::Pointwise(Pointwise::compile(program, id, expr, n)?)),
+                },
+                Instr::Map(expr) | Instr::Scalar(expr) => {
+                    Some(Compiled::Pointwise(Pointwise::compile(program, id, expr, n)?))
+                }
+                _ => None,
+            };
         }
-        let (program, n) = (self.program, self.options.width);
-        let compiled = match program.value(id).instr {
-            Instr::Moment(expr) => match Gram::recognise(program, id, expr) {
-                Some(gram) => Compiled::Gram(gram),
-                None => Compiled::Pointwise(Pointwise::compile(program, id, expr, n)?),
-            },
-            Instr::Map(expr) | Instr::Scalar(expr) => Compiled::Pointwise(Pointwise::compile(program, id, expr, n)?),
-            _ => return Err(malformed(program, id, "it has no expression")),
-        };
-        Ok(slot.insert(compiled))
+        Ok(())
+    }
+
+    /// The compiled expression of a definition.
+    fn pointwise(&self, id: ValueId) -> Result<&Pointwise<T>, FiniteError> {
+        match &self.compiled[id.index()] {
+            Some(Compiled::Pointwise(tapes)) => Ok(tapes),
+            _ => Err(malformed(&self.program, id, "it has no expression")),
+        }
     }
 
     /// A vector whose coordinates are the last axis of a table.
     fn constant(&self, id: ValueId, shape: Shape) -> Result<Block<T>, FiniteError> {
-        let program = self.program;
+        let program: &Program = &self.program;
         let Instr::Constant(table, indices) = &program.value(id).instr else {
             return Err(malformed(program, id, "it is no constant"));
         };

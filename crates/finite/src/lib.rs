@@ -2,13 +2,17 @@
 //!
 //! [`execute`] runs a program at a width `n`: it draws the initial matrices and vectors, multiplies, applies the
 //! coordinatewise functions and takes the means over coordinates. Gradients and tangent kernels need nothing else,
-//! because `netsor-ir` turns a network into a program that computes them.
+//! because `netsor-ir` turns a network into a program that computes them; a [`Trainer`] does gradient descent with such a
+//! program.
 //! This crate knows no limits: that its numbers approach those of the limit engine is evidence, not construction.
 //!
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`execute()`] and [`Executor`] | running a program, once or many times |
 //! | [`Inputs`], [`State`], [`Block`] | numbers in and out |
+//! | [`Trainer`] and [`train()`] | stochastic gradient descent of a network, step by step or as a whole |
+//! | [`Loss`] | squared, logistic, cross-entropy, or the caller's |
+//! | [`empirical_kernel`] | the tangent kernel of a network as it is |
 //!
 //! Invariants: the same seed gives the same numbers for any number of threads; a value that is drawn depends on the
 //! seed, its name and the width, and on nothing else in the program; no number that is NaN or infinite gets past the
@@ -40,15 +44,21 @@ mod check;
 mod error;
 mod execute;
 mod float;
+mod kernel;
+mod loss;
 mod pointwise;
 mod product;
 mod sample;
 mod state;
+mod train;
 
 pub use error::FiniteError;
 pub use execute::{Executor, execute};
 pub use float::Float;
+pub use kernel::{EmpiricalKernel, empirical_kernel};
+pub use loss::Loss;
 pub use state::{Block, Inputs, State};
+pub use train::{History, Order, Rate, Snapshot, Trainer, Training, train};
 
 /// How a program is run.
 #[derive(Clone, Debug, PartialEq, Eq)]

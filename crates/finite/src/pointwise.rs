@@ -13,6 +13,9 @@ use crate::{Block, FiniteError, Float, State};
 /// Most members in one tape: more share more subterms, fewer leave work for other threads.
 const GROUP: usize = 64;
 
+/// Most operations in all tapes of one definition.
+const OPERATIONS: usize = 1 << 24;
+
 /// Coordinates that one task handles.
 const ROWS: usize = 8192;
 
@@ -50,7 +53,7 @@ impl<T: Float> Pointwise<T> {
         }
         let members: usize = sizes.iter().product();
         let mut tapes = Vec::new();
-        let (mut first, mut size) = (0, GROUP);
+        let (mut first, mut size, mut operations) = (0, GROUP, 0);
         while first < members {
             let count = size.min(members - first);
             let environments: Vec<Vec<Index>> =
@@ -58,6 +61,10 @@ impl<T: Float> Pointwise<T> {
             let roots: Vec<(ExprId, &[Index])> = environments.iter().map(|e| (expr, &e[..])).collect();
             match Tape::compile(&setting, &roots) {
                 Ok(tape) => {
+                    operations += tape.len();
+                    if OPERATIONS < operations {
+                        return Err(wrap(TapeError::TooLarge { limit: OPERATIONS }));
+                    }
                     tapes.push((first, tape));
                     first += count;
                 }

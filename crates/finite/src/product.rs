@@ -49,6 +49,18 @@ pub(crate) fn gemm<T: Float>(
     }
 }
 
+/// `target += factor * rows * cols'`; `rows` is `r x n`, `cols` is `c x n`, `target` is `r x c`. Everything is
+/// column-major and cut into strips as in [`gemm`].
+pub(crate) fn add_outer<T: Float>(target: &mut [T], rows: &[T], cols: &[T], n: usize, factor: f64) {
+    let rows = MatRef::from_column_major_slice(rows, rows.len() / n.max(1), n);
+    let cols = MatRef::from_column_major_slice(cols, cols.len() / n.max(1), n);
+    let target = MatMut::from_column_major_slice_mut(target, rows.nrows(), cols.nrows());
+    target.par_col_chunks_mut(STRIP).enumerate().for_each(|(k, strip)| {
+        let cols = cols.subrows(k * STRIP, strip.ncols()).transpose();
+        matmul(strip, Accum::Add, rows, cols, T::of(factor), Par::Seq);
+    });
+}
+
 /// All members of a matrix product: one GEMM a member of the matrix, over the different vectors that meet it.
 pub(crate) fn matrix_product<T: Float>(
     program: &Program,
