@@ -267,19 +267,24 @@ impl Factor {
         self.entries[k * self.rank + j]
     }
 
-    /// The same law with the two variables of a rank-two factor turned: `x = cos(t) s - sin(t) y`, `y' = sin(t) s + cos(t) y`.
-    pub(crate) fn turned(&self, angle: f64) -> Self {
-        assert_eq!(self.rank, 2, "only a factor of rank two has an angle");
-        let (sin, cos) = (libm::sin(angle), libm::cos(angle));
+    /// The same law in other coordinates: the leading variables along these orthonormal axes, the others as they are.
+    pub(crate) fn turned(&self, axes: &[Vec<f64>]) -> Self {
+        let turn = |l: &[f64]| -> Vec<f64> {
+            let along = |axis: &Vec<f64>| axis.iter().zip(l).map(|(a, l)| a * l).sum();
+            axes.iter()
+                .map(along)
+                .chain(l[axes.len()..].iter().copied())
+                .collect()
+        };
         let entries = self
             .entries
-            .chunks_exact(2)
-            .flat_map(|l| [cos * l[0] + sin * l[1], cos * l[1] - sin * l[0]])
+            .chunks_exact(self.rank)
+            .flat_map(turn)
             .collect();
         Self {
-            rank: 2,
+            rank: self.rank,
             entries,
-            relative: vec![1.0; 2],
+            relative: vec![1.0; self.rank],
         }
     }
 }

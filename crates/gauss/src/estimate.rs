@@ -52,7 +52,7 @@ pub struct Tolerance {
     pub absolute: f64,
     /// Relative error that is small enough.
     pub relative: f64,
-    /// The largest number of evaluations of the function.
+    /// About the largest number of evaluations of the function.
     pub max_points: usize,
     /// Seed of the randomised points.
     pub seed: u64,

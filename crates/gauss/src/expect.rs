@@ -6,8 +6,8 @@ use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kink
 /// `E f(Z)` for `Z ~ N(0, C)`.
 ///
 /// The covariance is factored first: only its rank counts, not the number of slots.
-/// A constant vector is evaluated; smooth functions of up to five independent variables are integrated on a grid, functions with kinks of one or two variables piece by piece; everything else, and whatever a grid did not achieve, is averaged over randomised Sobol' points.
-/// Within `max_points` the tolerance is met, or else the error of the answer is larger than it.
+/// A constant vector is evaluated; smooth functions of up to five independent variables are integrated on a grid, functions with kinks of up to three variables piece by piece; everything else, and whatever a grid did not achieve, is averaged over randomised Sobol' points.
+/// With about `max_points` evaluations the tolerance is met, or else the error of the answer is larger than it.
 ///
 /// # Errors
 /// If the numbers of slots differ, the tolerance is not a number, or the function is not finite at a point that was used.
@@ -22,12 +22,14 @@ pub fn expect(f: &dyn Integrand, c: &Covariance, tol: &Tolerance) -> Result<Esti
     let factor = c.factor();
     let best = match factor.rank {
         0 => return constant(f),
-        1 | 2 if !f.smooth() => kinked::expect(f, &factor, tol)?,
+        1..=kinked::MAX_RANK if !f.smooth() => kinked::expect(f, &factor, tol)?,
         1..=5 if f.smooth() => grid(f, &factor, tol)?,
         _ => None,
     };
     let answer = match best {
-        Some(estimate) if estimate.met(tol) || factor.rank <= 2 => estimate,
+        Some(estimate) if estimate.met(tol) || factor.rank <= 2 || beyond_sampling(&estimate) => {
+            estimate
+        }
         other => better(qmc::expect(f, &factor, tol)?, other),
     };
     if answer.value.is_finite() {
@@ -68,6 +70,11 @@ fn grid(
         }
         other => Ok(other),
     }
+}
+
+/// Whether the error is already smaller than what randomised points reach.
+fn beyond_sampling(estimate: &Estimate) -> bool {
+    estimate.error <= 1e-7 * estimate.value.abs().max(1.0)
 }
 
 fn better(new: Estimate, old: Option<Estimate>) -> Estimate {

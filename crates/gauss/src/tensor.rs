@@ -79,8 +79,8 @@ pub(crate) fn expect(
         }
         let share = 0.5 * target.max(rounding) / rank as f64;
         let mut moved = false;
-        for j in 0..rank {
-            if share < changes[j] {
+        for (j, change) in changes.iter().enumerate() {
+            if share < *change {
                 // Far from the target two steps are taken at once.
                 grid.level[j] += if 1e-3 * centre.absolute < changes[j] {
                     2
