@@ -20,12 +20,12 @@ pub const STYLE: &str = include_str!("plot.css");
 /// Narrow enough that the letters stay readable when a phone shrinks the picture to its width.
 const WIDTH: f64 = 480.0;
 const PLOT_HEIGHT: f64 = 270.0;
-const TOP: f64 = 30.0;
+const TOP: f64 = 32.0;
 const RIGHT: f64 = 16.0;
 const N_COLOURS: usize = 7;
-/// Mean width of a letter at 14 px, generous: there is no font to measure.
-const LETTER: f64 = 7.4;
-const LEGEND_ROW: f64 = 22.0;
+/// Mean width of a letter at 16 px, generous: there is no font to measure.
+const LETTER: f64 = 8.5;
+const LEGEND_ROW: f64 = 25.0;
 const SWATCH: f64 = 30.0;
 const DASHES: [&str; 3] = ["7 5", "2 4", "10 4 2 4"];
 
@@ -130,7 +130,7 @@ impl<'a> Plot<'a> {
 
     fn svg(&self, style: &str) -> String {
         let legend = self.legend();
-        let height = TOP + PLOT_HEIGHT + 48.0 + legend.rows as f64 * LEGEND_ROW;
+        let height = TOP + PLOT_HEIGHT + 54.0 + legend.rows as f64 * LEGEND_ROW;
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" role=\"img\" aria-label=\"{}\" \
              viewBox=\"0 0 {WIDTH} {height}\">{style}\n",
@@ -154,7 +154,7 @@ impl<'a> Plot<'a> {
                 "<path class=\"grid\" d=\"M{left:.1} {y:.1}H{right:.1}\"/><text class=\"tick\" \
                  x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 left - 7.0,
-                y + 4.5,
+                y + 5.0,
                 tick.label
             );
         }
@@ -164,7 +164,7 @@ impl<'a> Plot<'a> {
                 out,
                 "<path class=\"axis\" d=\"M{x:.1} {bottom:.1}v5\"/><text class=\"tick\" \
                  x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                bottom + 19.0,
+                bottom + 21.0,
                 tick.label
             );
         }
@@ -175,7 +175,7 @@ impl<'a> Plot<'a> {
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             escape(&self.figure.y.label),
             (left + right) / 2.0,
-            bottom + 40.0,
+            bottom + 44.0,
             escape(&self.figure.x.label)
         );
     }
@@ -253,7 +253,7 @@ impl<'a> Plot<'a> {
                 x = 4.0;
                 legend.rows += 1;
             }
-            let y = TOP + PLOT_HEIGHT + 44.0 + legend.rows as f64 * LEGEND_ROW - 8.0;
+            let y = TOP + PLOT_HEIGHT + 50.0 + legend.rows as f64 * LEGEND_ROW - 8.0;
             let _ = write!(legend.svg, "<g class=\"{}\">", look.class());
             for style in styles {
                 legend.svg.push_str(&swatch(look, style, x, y));
@@ -262,7 +262,7 @@ impl<'a> Plot<'a> {
                 legend.svg,
                 "</g><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
                 x + SWATCH,
-                y + 5.0,
+                y + 5.5,
                 escape(name)
             );
             x += width;

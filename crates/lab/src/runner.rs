@@ -167,9 +167,8 @@ fn select<'a>(claims: &'a [Box<dyn Claim>], only: &[String]) -> anyhow::Result<V
             );
         }
     }
-    let is_wanted =
-        |claim: &&Box<dyn Claim>| only.is_empty() || only.iter().any(|wanted| wanted == claim.id());
-    Ok(claims.iter().filter(is_wanted).map(AsRef::as_ref).collect())
+    let is_wanted = |claim: &&dyn Claim| only.is_empty() || only.iter().any(|id| id == claim.id());
+    Ok(claims.iter().map(AsRef::as_ref).filter(is_wanted).collect())
 }
 
 /// Runs one claim and saves its record; `None` when it was interrupted.

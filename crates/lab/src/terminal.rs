@@ -18,6 +18,10 @@ pub fn text(summary: &Summary, coloured: bool) -> String {
         .set_content_arrangement(ContentArrangement::Dynamic);
     if coloured {
         table.enforce_styling();
+        // Squeezed into less, columns become one letter wide: the terminal may wrap or scroll.
+        if table.width().is_none_or(|width| width < 90) {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
     } else {
         table.force_no_tty().set_width(120);
     }

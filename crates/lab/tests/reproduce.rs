@@ -445,8 +445,7 @@ fn assert_balanced(html: &str) {
             assert_eq!(
                 open.pop(),
                 Some(name),
-                "closed out of order before: {:.80}",
-                rest
+                "closed out of order before: {rest:.80}"
             );
         } else if !is_void {
             open.push(name);

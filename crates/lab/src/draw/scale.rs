@@ -146,8 +146,8 @@ fn linear_label(value: f64, step: f64, largest: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
-    if largest < 1e-3 || 1e6 <= largest {
-        return format::number(value);
+    if !(1e-3..1e6).contains(&largest) {
+        return format::with_error(value, step);
     }
     let decimals = usize::try_from(-(step.log10() + 1e-9).floor() as i32).unwrap_or(0);
     format!("{value:.decimals$}").replace('-', "−")
@@ -168,6 +168,7 @@ mod tests {
             labels(&[0.0, 1.0], false),
             ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]
         );
+        assert_eq!(labels(&[1e9, 1e9 + 20.0], false)[1], "1.000000005×10⁹");
         assert_eq!(labels(&[-3.0, 7.0], false), ["−2", "0", "2", "4", "6"]);
         assert_eq!(labels(&[1e-6, 1.0], true), ["10⁻⁶", "10⁻⁴", "10⁻²", "10⁰"]);
         assert_eq!(labels(&[64.0, 1024.0], true), ["100", "200", "500", "1000"]);

@@ -231,7 +231,7 @@ fn resample(
     let mut draws = Vec::with_capacity(bootstrap.resamples);
     for _ in 0..20 * bootstrap.resamples {
         for row in &mut rows {
-            *row = (u128::from(rng.next_u64()) * n_rows as u128 >> 64) as usize;
+            *row = ((u128::from(rng.next_u64()) * n_rows as u128) >> 64) as usize;
         }
         let drawn = statistic(&rows);
         let deviation = (drawn.value - estimate.value) / drawn.standard_error;

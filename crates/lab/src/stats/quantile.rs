@@ -115,9 +115,9 @@ fn crossing(reached: impl Fn(f64) -> bool) -> f64 {
             return high;
         }
         if reached(middle) {
-            high = middle
+            high = middle;
         } else {
-            low = middle
+            low = middle;
         }
     }
 }
