@@ -103,10 +103,10 @@ struct Plane {
 }
 
 impl Plane {
-    /// With a normal of length one; `None` if there is no direction at all.
+    /// With a normal of length one; `None` if there is no direction: a constant slot, or hyperplanes that are parallel.
     fn new(normal: &[f64], threshold: f64) -> Option<Self> {
         let length = libm::sqrt(normal.iter().map(|a| a * a).sum());
-        (1e-14 < length).then(|| Self {
+        (0.0 < length).then(|| Self {
             normal: normal.iter().map(|a| a / length).collect(),
             threshold: threshold / length,
         })
@@ -157,7 +157,9 @@ impl Kinks {
         let mut planes = vec![Vec::new(); rank];
         for k in 0..f.slots() {
             let normal: Vec<f64> = (0..rank).map(|j| factor.entry(k, j)).collect();
-            planes[rank - 1].extend(f.kinks(k).iter().filter_map(|t| Plane::new(&normal, *t)));
+            for t in f.kinks(k) {
+                add(&mut planes[rank - 1], Plane::new(&normal, *t));
+            }
         }
         for l in (1..rank).rev() {
             let axes = axes(&planes[l], l + 1);
@@ -179,17 +181,38 @@ fn crossings(planes: &[Plane]) -> Vec<Plane> {
     for (i, p) in planes.iter().enumerate() {
         let n = p.normal.len() - 1;
         if p.last().abs() < 1e-12 {
-            all.extend(Plane::new(&p.normal[..n], p.threshold));
+            add(&mut all, Plane::new(&p.normal[..n], p.threshold));
         }
         for q in &planes[..i] {
             let eliminate = |a: f64, b: f64| a * q.last() - b * p.last();
-            let normal = (0..n)
+            let normal: Vec<f64> = (0..n)
                 .map(|j| eliminate(p.normal[j], q.normal[j]))
                 .collect();
-            all.extend(Plane::new(&normal, eliminate(p.threshold, q.threshold)));
+            add(
+                &mut all,
+                Plane::new(&normal, eliminate(p.threshold, q.threshold)),
+            );
         }
     }
     all
+}
+
+/// Adds a hyperplane that is not there yet, up to rounding.
+fn add(planes: &mut Vec<Plane>, new: Option<Plane>) {
+    let Some(new) = new else { return };
+    let same = |old: &Plane| {
+        let sign = dot(&old.normal, &new.normal).signum();
+        let gap = |a: f64, b: f64| (a - sign * b).abs();
+        let turned = old
+            .normal
+            .iter()
+            .zip(&new.normal)
+            .fold(0.0_f64, |m, (a, b)| m.max(gap(*a, *b)));
+        turned < 1e-13 && gap(old.threshold, new.threshold) < 1e-13
+    };
+    if !planes.iter().any(same) {
+        planes.push(new);
+    }
 }
 
 /// Orthonormal axes, the last of which is as far from parallel to every hyperplane as possible.

@@ -334,6 +334,41 @@ fn many_kinks_in_the_plane() {
     assert!(estimate.met(&Tolerance::default()));
 }
 
+/// Kinks of slots whose standard deviations are far below rounding of the other's.
+#[test]
+fn kinks_at_every_scale() {
+    let relus = || product(vec![(special::relu, Some(0.0)); 2]);
+    let unit = expect(&relus(), &pair(1.0, -0.5, 1.0), &Tolerance::default()).unwrap();
+    for s in [1e-20, 1e-8, 1e8] {
+        let scaled = expect(
+            &relus(),
+            &pair(s * s, -0.5 * s / s, 1.0 / (s * s)),
+            &Tolerance::default(),
+        )
+        .unwrap();
+        assert!(
+            (scaled.value - unit.value).abs() <= 1e-13 && scaled.error < 1e-12,
+            "{s} {scaled:?} {unit:?}"
+        );
+    }
+    // Repeated slots, by their sign and by their scale, do not cost more.
+    let c = vec![1.0, -1.0, 3.0, -1.0, 1.0, -3.0, 3.0, -3.0, 9.0];
+    let estimate = check(
+        &product(vec![
+            (special::relu, Some(0.0)),
+            (special::step, Some(0.5)),
+            (special::abs, Some(0.0)),
+        ]),
+        &Covariance::new(3, c).unwrap(),
+        0.0,
+        1e-15,
+    );
+    assert!(matches!(
+        estimate.method,
+        Method::Quadrature { dims: 1, .. }
+    ));
+}
+
 /// `max(u, v)` has its kink where no slot says so: `E max = sqrt((1 - rho)/pi)`.
 #[test]
 fn hidden_kinks() {
