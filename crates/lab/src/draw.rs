@@ -24,7 +24,7 @@ const TOP: f64 = 32.0;
 const RIGHT: f64 = 16.0;
 const N_COLOURS: usize = 7;
 /// Mean width of a letter at 16 px, generous: there is no font to measure.
-const LETTER: f64 = 8.5;
+const LETTER: f64 = 9.0;
 const LEGEND_ROW: f64 = 25.0;
 const SWATCH: f64 = 30.0;
 const DASHES: [&str; 3] = ["7 5", "2 4", "10 4 2 4"];
