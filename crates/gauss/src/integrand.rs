@@ -12,6 +12,9 @@ pub trait Integrand {
     fn eval(&self, points: &[&[f64]], out: &mut [f64]);
 
     /// Thresholds of one slot where the function is not smooth.
+    ///
+    /// Declare all of them or none: a function of three variables that declares some is trusted to have no others.
+    /// Of a kink that is not declared the error of the answer tells, but the answer is worse.
     fn kinks(&self, slot: usize) -> &[f64];
 
     /// Whether the function is smooth everywhere: no kinks of slots, and none of combinations of slots (as `max(u, v)` has).

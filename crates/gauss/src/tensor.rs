@@ -72,7 +72,7 @@ pub(crate) fn expect(
         let target = if exhausted {
             tol.allowed(value)
         } else {
-            tol.allowed(value).min(1e-14 * centre.absolute)
+            tol.allowed(value).min(1e-13 * centre.absolute)
         };
         if error - rounding <= target || (exhausted && estimate.met(tol)) {
             return Ok(best);

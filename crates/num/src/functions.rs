@@ -1,4 +1,4 @@
-//! The functions of [`special`](crate::special), looked up by the name that a program uses for them.
+//! The functions of [`special`], looked up by the name that a program uses for them.
 //!
 //! An expression compiled elsewhere knows its functions by name only; this is where the names get their meaning, once for `f32` and `f64`.
 

@@ -40,7 +40,7 @@ pub trait Real:
     const ZERO: Self;
     /// The number 1.
     const ONE: Self;
-    /// Half the distance from 1 to the next number, doubled: the machine epsilon.
+    /// The distance from 1 to the next larger number.
     const EPSILON: Self;
 
     /// The nearest value to `x`.
