@@ -3,6 +3,7 @@
 pub mod algebra;
 pub mod build;
 pub mod calculus;
+pub mod diagnostic;
 pub mod expr;
 pub mod func;
 pub mod id;
@@ -10,8 +11,10 @@ pub mod index;
 pub mod network;
 pub mod number;
 pub mod program;
+pub mod syntax;
 pub mod tape;
 pub mod transform;
+pub mod verify;
 
 pub use expr::{Expr, ExprId, Exprs, Symbol};
 pub use func::Func;
