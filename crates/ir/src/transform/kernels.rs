@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::backprop::{Backprop, Gradient, Seed, backprop, width_power};
+use super::backprop::{Backprop, Gradient, OutputAdjoint, Seed, backprop, width_power};
 use super::TransformError;
 use crate::calculus::{Derivative, Occurrence};
 use crate::expr::ExprId;
@@ -25,6 +25,8 @@ pub struct Kernels {
     pub program: Program,
     /// One entry an output.
     pub outputs: Vec<OutputKernels>,
+    /// The adjoints behind the kernels, one entry an output.
+    pub adjoints: Vec<OutputAdjoint>,
 }
 
 /// The kernels of one output.
@@ -47,7 +49,7 @@ pub struct OutputKernels {
 /// The kernels of every output of the network.
 pub fn kernels(network: &Network) -> Result<Kernels, TransformError> {
     let Backprop { mut program, outputs } = backprop(network, Seed::Components)?;
-    let mut moments = Moments { known: GramTable::new() };
+    let mut moments = Moments::default();
     let mut result = Vec::new();
     for adjoint in &outputs {
         let name = network.program.value(adjoint.output).name.clone();
@@ -89,7 +91,7 @@ pub fn kernels(network: &Network) -> Result<Kernels, TransformError> {
         };
         result.push(OutputKernels { output: adjoint.output, indices, ntk, ntk_parts, nngp, nngp_reason });
     }
-    Ok(Kernels { program, outputs: result })
+    Ok(Kernels { program, outputs: result, adjoints: outputs })
 }
 
 /// The index names once more with a prime each.
@@ -105,7 +107,7 @@ fn doubled(indices: &[(String, Id<Axis>)]) -> Vec<(String, Id<Axis>)> {
     all
 }
 
-fn scale(program: &mut Program, scale: &Scale) -> ExprId {
+pub(super) fn scale(program: &mut Program, scale: &Scale) -> ExprId {
     let coefficient = program.exprs.constant(scale.coefficient.clone());
     let n = program.exprs.width(scale.power);
     program.exprs.mul(coefficient, n)
@@ -122,13 +124,24 @@ fn size(program: &mut Program, dim: Dim) -> ExprId {
 type GramTable = BTreeMap<(ValueId, ValueId), ValueId>;
 
 /// The Gram moments `mean(a[..] * b[..])` over whole families, each defined once.
-struct Moments {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Moments {
     known: GramTable,
 }
 
 impl Moments {
     /// `<a, b>` as `size * mean(a * b)`.
-    fn product(&mut self, program: &mut Program, a: &Operand, b: &Operand) -> ExprId {
+    pub(super) fn product(&mut self, program: &mut Program, a: &Operand, b: &Operand) -> ExprId {
+        let mean = self.mean(program, a, b);
+        let size = match program.value(a.value).ty.kind {
+            Kind::Vector(dim) => size(program, dim),
+            _ => program.exprs.integer(1),
+        };
+        program.exprs.mul(size, mean)
+    }
+
+    /// `mean(a * b)`.
+    pub(super) fn mean(&mut self, program: &mut Program, a: &Operand, b: &Operand) -> ExprId {
         let (first, second) = if a.value <= b.value { (a, b) } else { (b, a) };
         let moment = match self.known.get(&(first.value, second.value)) {
             Some(&moment) => moment,
@@ -139,12 +152,7 @@ impl Moments {
             }
         };
         let indices: Vec<Index> = first.indices.iter().chain(&second.indices).copied().collect();
-        let mean = program.member(moment, &indices);
-        let size = match program.value(a.value).ty.kind {
-            Kind::Vector(dim) => size(program, dim),
-            _ => program.exprs.integer(1),
-        };
-        program.exprs.mul(size, mean)
+        program.member(moment, &indices)
     }
 
     /// The inner product of two gradients in the same parameter: the first over the output indices `Var(0..k)`, the

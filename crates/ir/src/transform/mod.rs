@@ -5,10 +5,12 @@
 
 pub mod backprop;
 pub mod kernels;
+pub mod tangent;
 pub mod unroll;
 
 pub use backprop::{Backprop, Gradient, Seed, backprop};
 pub use kernels::{Kernels, kernels};
+pub use tangent::{Direction, DirectionMode, Tangents};
 pub use unroll::{unroll_network, unroll_program};
 
 /// Why a network cannot be transformed.
