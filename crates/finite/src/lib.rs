@@ -56,7 +56,7 @@ pub use error::FiniteError;
 pub use execute::{Executor, execute};
 pub use float::Float;
 pub use kernel::{EmpiricalKernel, empirical_kernel};
-pub use loss::Loss;
+pub use loss::{CustomLoss, Loss};
 pub use state::{Block, Inputs, State};
 pub use train::{History, Order, Rate, Snapshot, Trainer, Training, train};
 

@@ -13,9 +13,12 @@ pub enum Loss<'a> {
     Logistic,
     /// `- sum over components of y log softmax(f)` with probabilities `y`, for instance one-hot labels.
     CrossEntropy,
-    /// The caller's: from `f` and `y` the loss, and its derivative in `f` into the third argument.
-    Custom(&'a (dyn Fn(&[f64], &[f64], &mut [f64]) -> f64 + Sync)),
+    /// The caller's.
+    Custom(&'a CustomLoss),
 }
+
+/// A loss of the caller's: from `f` and `y` the loss, and its derivative in `f` into the third argument.
+pub type CustomLoss = dyn Fn(&[f64], &[f64], &mut [f64]) -> f64 + Sync;
 
 impl std::fmt::Debug for Loss<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -28,19 +28,19 @@ impl Build {
         Self { p, input, parameters: Vec::new(), xi }
     }
 
-    fn parameter(&mut self, name: &str, cols: Dim, variance: Scale) -> ValueId {
+    fn parameter(&mut self, name: &str, cols: Dim, variance: &Scale) -> ValueId {
         let n = self.p.width();
         let value = self.p.matrix(name, &[], n, cols, variance.clone());
-        self.parameters.push(Parameter::ntk(value, &variance));
+        self.parameters.push(Parameter::ntk(value, variance));
         value
     }
 
     fn over_n(&mut self, name: &str, cols: Dim) -> ValueId {
-        self.parameter(name, cols, Scale::new(integer(1), power(-1, 1)))
+        self.parameter(name, cols, &Scale::new(integer(1), power(-1, 1)))
     }
 
     fn u(&mut self) -> ValueId {
-        self.parameter("u", Dim::Finite(3), Scale::constant(fraction(1, 3)))
+        self.parameter("u", Dim::Finite(3), &Scale::constant(fraction(1, 3)))
     }
 
     fn matmul(&mut self, name: &str, w: ValueId, transposed: bool, x: ValueId) -> ValueId {
