@@ -189,6 +189,15 @@ impl Covariance {
         }
     }
 
+    /// `1 - rho^2` of two slots, from the determinant by Kahan's difference of products.
+    fn residual_correlation(&self, p: usize, i: usize) -> Option<f64> {
+        let (x, y, z) = (self.entry(p, p), self.entry(p, i), self.entry(i, i));
+        let (product, square) = (x * z, y * y);
+        let det = (product - square) + (libm::fma(x, z, -product) - libm::fma(y, y, -square));
+        (product.is_normal() && (y == 0.0 || square.is_normal()))
+            .then(|| (det / product).clamp(0.0, 1.0))
+    }
+
     /// The factor `L` with `L L^T = C`, of full column rank.
     ///
     /// Cholesky with pivoting on the correlations, so that slots of very different sizes count the same.
@@ -222,6 +231,14 @@ impl Covariance {
             for i in 0..d {
                 for j in 0..d {
                     residual[i * d + j] -= column[i] * column[j];
+                }
+            }
+            if columns.is_empty() {
+                // Correlations near 1 leave a difference that the exact products know better.
+                for i in 0..d {
+                    if let Some(left) = self.residual_correlation(pivot, i) {
+                        residual[i * (d + 1)] = left;
+                    }
                 }
             }
             for j in 0..d {

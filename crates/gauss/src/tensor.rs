@@ -57,8 +57,9 @@ pub(crate) fn expect(
         }
         let value = value.value();
         let rounding = 16.0 * f64::EPSILON * centre.absolute;
-        // The last changes bound what is left: refinement converges geometrically or better.
-        let error = changes.iter().sum::<f64>() + tail + rounding;
+        // The last changes bound what is left, since refinement converges geometrically or better;
+        // the factor is for changes that happen to be small.
+        let error = 2.5 * changes.iter().sum::<f64>() + tail + rounding;
         let estimate = Estimate {
             value,
             error,
@@ -77,7 +78,7 @@ pub(crate) fn expect(
         if error - rounding <= target || (exhausted && estimate.met(tol)) {
             return Ok(best);
         }
-        let share = 0.5 * target.max(rounding) / rank as f64;
+        let share = 0.2 * target.max(rounding) / rank as f64;
         let mut moved = false;
         for (j, change) in changes.iter().enumerate() {
             if share < *change {
