@@ -53,6 +53,8 @@ pub struct Deriver<'p> {
     pub(crate) expectations: FxHashMap<ExprId, ExprId>,
     pub(crate) form_covariances: FxHashMap<(ExprId, ExprId), ExprId>,
     pub(crate) known_defs: HashMap<Def, DefId>,
+    /// Whether every ZDot is taken to be zero.
+    gradient_independence: bool,
     z: Vec<Option<ZVar>>,
     base_covariances: FxHashMap<(ValueId, ValueId), ExprId>,
 }
@@ -67,9 +69,16 @@ impl<'p> Deriver<'p> {
             expectations: FxHashMap::default(),
             form_covariances: FxHashMap::default(),
             known_defs: HashMap::new(),
+            gradient_independence: false,
             z: vec![None; program.values.len()],
             base_covariances: FxHashMap::default(),
         }
+    }
+
+    /// A deriver under the gradient independence assumption: `W'` is taken to be independent of `W`, so that every
+    /// ZDot is zero. Wrong in general (TP IIb §3.2); the difference from [`Deriver::new`] says where it matters.
+    pub fn assuming_gradient_independence(program: &'p Program) -> Self {
+        Self { gradient_independence: true, ..Self::new(program) }
     }
 
     /// The program.
@@ -198,6 +207,11 @@ impl<'p> Deriver<'p> {
                     // The mean of a scalar expression is itself, with its powers of the width.
                     let scalar = self.expander.shape(&self.graph, body).is_scalar();
                     let mean = if scalar { body } else { self.expectation(body, &value.name)? };
+                    if self.graph.pool.is_zero(mean) && !self.graph.pool.is_zero(body) {
+                        let def = self.define(Def { arity: rank, body: Body::Vanishing });
+                        let symbol = self.graph.def_symbol(def);
+                        return Ok(plain(self.graph.pool.reference(symbol, own)));
+                    }
                     Ok(plain(mean))
                 }
             },
@@ -273,7 +287,8 @@ impl<'p> Deriver<'p> {
         let (x, leading) = self.operand(product.vector, None)?;
         let name = self.name(id).to_owned();
         let mut dot = Vec::new();
-        for occurrence in self.random_occurrences(x) {
+        let occurrences = if self.gradient_independence { Vec::new() } else { self.random_occurrences(x) };
+        for occurrence in occurrences {
             let Some((member, y)) = self.opposite(product, occurrence.symbol) else { continue };
             let at = |i: Index| match i {
                 Index::Var(k) => occurrence.indices.get(k as usize).copied().unwrap_or(i),

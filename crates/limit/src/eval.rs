@@ -161,6 +161,7 @@ impl<'g> Evaluator<'g> {
         let graph = self.graph;
         let value = stacker::maybe_grow(128 * 1024, 8 * 1024 * 1024, || match &graph.def(id).body {
             Body::Scalar(expr) => self.expr(*expr, &at, &mut Vec::new()),
+            Body::Vanishing => Ok(Value::exact(0.0)),
             Body::Expect { integrand, covariance, parameters } => {
                 let covariance: Vec<Value> =
                     covariance.iter().map(|&c| self.expr(c, &at, &mut Vec::new())).collect::<Result<_, _>>()?;

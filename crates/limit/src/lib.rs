@@ -1,4 +1,47 @@
 //! The infinite-width limit of tensor programs.
+//!
+//! A tensor program at width `n` has matrices with Gaussian entries, vectors with roughly iid coordinates, and scalars
+//! that converge (TP IIb App. Thm B.4). This crate says to what, in three stages that are values of their own:
+//!
+//! 1. [`Deriver`] applies the Z rules *symbolically*: every vector `x` becomes a random variable `Z^x`, an expression
+//!    in Gaussian variables, and every scalar an expression over Gaussian expectations. No floats, no data, no
+//!    thresholds: what is zero is zero by proof.
+//! 2. The expectations form a [`Graph`] of definitions, shared and indexed by the axes of families.
+//! 3. [`Evaluator`] puts in numbers: closed forms where [`netsor_gauss`] has them, quadrature or randomised points
+//!    elsewhere, each with an error.
+//!
+//! Kernels need nothing else: `netsor_ir::transform::kernels` turns a network into a program whose scalars they are.
+//!
+//! ```
+//! use netsor_ir::transform::kernels;
+//! use netsor_limit::{Data, Deriver, Evaluator, Tolerance};
+//! use netsor_zoo::{Activation, Mlp};
+//!
+//! // The arc-cosine kernels of a ReLU network with one hidden layer, for orthogonal unit inputs in dimension 2.
+//! let network = Mlp { inputs: 2, dim: 2, activation: Activation::Relu, ..Mlp::default() }.network()?;
+//! let kernels = kernels(&network)?;
+//! let program = &kernels.program;
+//! let mut deriver = Deriver::new(program);
+//! let ntk = deriver.scalar(kernels.outputs[0].ntk)?;
+//! let graph = deriver.into_graph();
+//! let xi = program.find("xi").expect("the network's data");
+//! let data = Data::new().with(xi, vec![1.0, 0.0, 0.0, 1.0]);
+//! let mut evaluator = Evaluator::new(&graph, program, &data, Tolerance::default())?;
+//! // Off the diagonal: E relu(u) relu(v) = 1/(4 pi) with variances 1/2 and covariance 0; the other share is 0.
+//! let value = evaluator.value(ntk, &[0, 1])?.value;
+//! assert!((value - 0.25 / std::f64::consts::PI).abs() < 1e-14);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`derive`](mod@derive) | the rules ZInit, ZNonlin+, ZMoment, ZHat, ZDot |
+//! | [`graph`] | the moment graph |
+//! | [`eval`] | numbers |
+//! | [`ztable`] | the limit of every value, with its rule |
+//! | [`show`] | expressions as text and LaTeX |
+//!
+//! It knows nothing of finite width: that its numbers agree with simulation is evidence, not construction.
 
 mod closed_form;
 pub mod derive;
@@ -8,6 +51,7 @@ mod expectation;
 pub mod graph;
 pub mod show;
 mod terms;
+pub mod ztable;
 
 pub use derive::Deriver;
 pub use error::LimitError;

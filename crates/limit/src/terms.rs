@@ -121,11 +121,16 @@ impl Expander {
         seen.into_iter().collect()
     }
 
-    /// Whether the width occurs in the expression.
+    /// Whether the limit of the expression is more than the expression itself: a power of the width occurs in it, or a
+    /// scalar that vanishes.
     pub(crate) fn has_width(&mut self, graph: &Graph, root: ExprId) -> bool {
         for id in Self::post_order(graph, root, |id| self.widths.contains_key(&id)) {
             let node = graph.pool.node(id);
-            let mut found = matches!(node, Expr::Width(_));
+            let mut found = match node {
+                Expr::Width(_) => true,
+                Expr::Ref(symbol, _) => graph.is_vanishing(*symbol),
+                _ => false,
+            };
             for_each_child(node, |child| found |= self.widths[&child]);
             self.widths.insert(id, found);
         }
@@ -189,8 +194,10 @@ impl Expander {
 
     /// The expression as a sum of terms, like terms joined.
     pub(crate) fn expand(&mut self, graph: &mut Graph, root: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
-        let terms = self.expand_node(graph, root, name)?;
-        Ok(collect(terms))
+        let mut terms = collect(self.expand_node(graph, root, name)?);
+        // Only now is it known which power of the width multiplies a vanishing scalar.
+        terms.retain(|t| t.width.is_positive() || !t.scalars.iter().any(|&s| vanishes(graph, s)));
+        Ok(terms)
     }
 
     fn expand_node(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
@@ -211,6 +218,7 @@ impl Expander {
             (Expr::Const(value), _) => single(&|t| t.coefficient = value.clone()),
             (Expr::Width(p), _) => single(&|t| t.width = *p),
             (_, Shape::Scalar) if !width => single(&|t| t.scalars.push(id)),
+            (Expr::Ref(..), Shape::Scalar) => single(&|t| t.scalars.push(id)),
             (Expr::Ref(..), _) => single(&|t| t.bare.push(id)),
             (_, Shape::Opaque { .. }) if !self.factors_out(graph, &node) => single(&|t| t.opaque.push(id)),
             (Expr::Neg(a), _) => {
@@ -320,6 +328,10 @@ impl Expander {
         }
         Ok(if power.is_negative() { graph.pool.integer(0) } else { value })
     }
+}
+
+fn vanishes(graph: &Graph, scalar: ExprId) -> bool {
+    matches!(graph.pool.node(scalar), Expr::Ref(symbol, _) if graph.is_vanishing(*symbol))
 }
 
 /// The numeric and scalar factors of a term as one expression.
