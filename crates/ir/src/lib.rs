@@ -4,6 +4,7 @@ pub mod algebra;
 pub mod build;
 pub mod calculus;
 pub mod diagnostic;
+pub mod draw;
 pub mod expr;
 pub mod func;
 pub mod id;
