@@ -126,7 +126,7 @@ impl<'a> Grid<'a> {
         let radius = if large <= 2 {
             9.0
         } else {
-            libm::sqrt(-2.0 * libm::log(0.01 * aim)) + 0.3 * large as f64
+            libm::sqrt(-2.0 * libm::log(0.1 * aim)) + 0.2 * large as f64
         };
         Self {
             whitened: Whitened::new(f, factor),
@@ -153,7 +153,7 @@ impl<'a> Grid<'a> {
         if self.level.len() <= 2 {
             1e-15 * sum.absolute
         } else {
-            0.1 * tol.allowed(sum.value).min(1e-10 * sum.absolute)
+            0.1 * tol.allowed(sum.value).max(1e-14 * sum.absolute)
         }
     }
 
