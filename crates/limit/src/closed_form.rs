@@ -122,7 +122,7 @@ impl Reader<'_> {
     /// `c` if the expression is `c u`.
     fn multiple(&self, id: ExprId) -> Option<f64> {
         match self.polynomial(id)?[..] {
-            [zero, c] if zero == 0.0 => Some(c),
+            [0.0, c] => Some(c),
             _ => None,
         }
     }
@@ -216,7 +216,7 @@ impl Reader<'_> {
                 ])
             }
             Expr::Apply(Func::Exp, args) => match self.polynomial(args[0])?[..] {
-                [c, zero, gauss] if zero == 0.0 => {
+                [c, 0.0, gauss] => {
                     Some(vec![ErfTerm { coefficient: c.exp(), power: 0, erf: None, gauss }])
                 }
                 _ => None,

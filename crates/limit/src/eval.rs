@@ -151,7 +151,7 @@ impl<'g> Evaluator<'g> {
 
     /// The value of an expression with `Var(k)` at position `at[k]`.
     pub fn value(&mut self, expr: ExprId, at: &[u32]) -> Result<Value, LimitError> {
-        self.expr(expr, at, &mut Vec::new())
+        self.expr(expr, at, &[])
     }
 
     fn def(&mut self, id: DefId, at: SmallVec<[u32; 6]>) -> Result<Value, LimitError> {
@@ -160,13 +160,13 @@ impl<'g> Evaluator<'g> {
         }
         let graph = self.graph;
         let value = stacker::maybe_grow(128 * 1024, 8 * 1024 * 1024, || match &graph.def(id).body {
-            Body::Scalar(expr) => self.expr(*expr, &at, &mut Vec::new()),
+            Body::Scalar(expr) => self.expr(*expr, &at, &[]),
             Body::Vanishing => Ok(Value::exact(0.0)),
             Body::Expect { integrand, covariance, parameters } => {
                 let covariance: Vec<Value> =
-                    covariance.iter().map(|&c| self.expr(c, &at, &mut Vec::new())).collect::<Result<_, _>>()?;
+                    covariance.iter().map(|&c| self.expr(c, &at, &[])).collect::<Result<_, _>>()?;
                 let parameters: Vec<Value> =
-                    parameters.iter().map(|&p| self.expr(p, &at, &mut Vec::new())).collect::<Result<_, _>>()?;
+                    parameters.iter().map(|&p| self.expr(p, &at, &[])).collect::<Result<_, _>>()?;
                 self.expectation(*integrand, &covariance, &parameters)
             }
         })?;
@@ -294,7 +294,7 @@ impl<'g> Evaluator<'g> {
         LimitError::Expectation { integrand: crate::show::text(self.graph, self.program, integrand), source }
     }
 
-    fn expr(&mut self, root: ExprId, at: &[u32], bound: &mut Vec<u32>) -> Result<Value, LimitError> {
+    fn expr(&mut self, root: ExprId, at: &[u32], bound: &[u32]) -> Result<Value, LimitError> {
         let graph = self.graph;
         let mut order = Vec::new();
         let mut done: FxHashMap<ExprId, Value> = FxHashMap::default();
@@ -321,15 +321,15 @@ impl<'g> Evaluator<'g> {
                 Expr::Sum(sum) => {
                     let base = graph.pool.height(sum.body) as usize;
                     let sizes: Vec<u32> = sum.axes.iter().map(|&axis| graph.axis_size(axis)).collect();
-                    let mut inner = bound.clone();
+                    let mut inner = bound.to_vec();
                     inner.resize(inner.len().max(base + sizes.len()), 0);
                     let mut assignments = Vec::new();
                     for_each_assignment(&sizes, &sum.guards, base, at, &mut inner, &mut |bound| {
                         assignments.push(bound.to_vec());
                     });
                     let mut total = Value::exact(0.0);
-                    for mut bound in assignments {
-                        let term = self.expr(sum.body, at, &mut bound)?;
+                    for bound in assignments {
+                        let term = self.expr(sum.body, at, &bound)?;
                         total.value += term.value;
                         total.error += term.error;
                     }

@@ -521,11 +521,11 @@ impl<'a> Sweep<'a> {
             return;
         }
         let adjoint = self.adjoint(id);
-        let (member, variables, guards, adjoint_operand) = self.opened_adjoint(id, &adjoint);
+        let OpenedAdjoint { own, variables, guards, operand } = self.opened_adjoint(id, &adjoint);
         self.gradients.push(Gradient {
             parameter: id,
-            member: member.into_iter().collect(),
-            rows: adjoint_operand,
+            member: own.into_iter().collect(),
+            rows: operand,
             cols: None,
             variables,
             guards,
@@ -541,7 +541,7 @@ impl<'a> Sweep<'a> {
         vector: &Operand,
     ) {
         let adjoint = self.adjoint(consumer);
-        let (own, variables, guards, adjoint_operand) = self.opened_adjoint(consumer, &adjoint);
+        let OpenedAdjoint { own, variables, guards, operand } = self.opened_adjoint(consumer, &adjoint);
         let rename = |index: Index| match index {
             Index::Var(k) => own.get(k as usize).copied().unwrap_or(index),
             other => other,
@@ -549,7 +549,7 @@ impl<'a> Sweep<'a> {
         let forward =
             Operand { value: vector.value, indices: vector.indices.iter().map(|&i| rename(i)).collect() };
         let member = matrix.indices.iter().map(|&i| rename(i)).collect();
-        let (rows, cols) = if transposed { (forward, adjoint_operand) } else { (adjoint_operand, forward) };
+        let (rows, cols) = if transposed { (forward, operand) } else { (operand, forward) };
         self.gradients.push(Gradient {
             parameter: matrix.value,
             member,
@@ -561,13 +561,8 @@ impl<'a> Sweep<'a> {
         });
     }
 
-    /// The adjoint of `value` over the seeds as free variables `Var(0..)`: the terms of the value's own indices, the
-    /// summed variables among them, guards, and the mention of the adjoint.
-    fn opened_adjoint(
-        &self,
-        value: ValueId,
-        adjoint: &Adjoint,
-    ) -> (Vec<Index>, Vec<(Index, Id<Axis>)>, Vec<Guard>, Operand) {
+    /// The adjoint of `value` over the seeds as free variables `Var(0..)`.
+    fn opened_adjoint(&self, value: ValueId, adjoint: &Adjoint) -> OpenedAdjoint {
         let axes = &self.network.program.value(value).ty.family;
         let first = self.first_fresh();
         let mut own = Vec::new();
@@ -589,8 +584,20 @@ impl<'a> Sweep<'a> {
         }
         let unaligned = (0..self.seeds.len()).filter(|&s| adjoint.aligned[s].is_none());
         let indices = own.iter().copied().chain(unaligned.map(|s| Index::Var(s as u32))).collect();
-        (own, variables, guards, Operand { value: adjoint.value, indices })
+        let operand = Operand { value: adjoint.value, indices };
+        OpenedAdjoint { own, variables, guards, operand }
     }
+}
+
+/// An adjoint with the output's indices as free variables.
+struct OpenedAdjoint {
+    /// The terms of the value's own indices.
+    own: Vec<Index>,
+    /// Those of them that are summed.
+    variables: Vec<(Index, Id<Axis>)>,
+    guards: Vec<Guard>,
+    /// The mention of the adjoint.
+    operand: Operand,
 }
 
 /// `size^p` of a dimension as an expression: `ratio^p n^p` for a width, 1 for a constant dimension or none.

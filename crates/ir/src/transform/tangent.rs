@@ -59,12 +59,21 @@ pub struct Tangents {
     mode: DirectionMode,
     moments: Moments,
     constants: BTreeSet<ValueId>,
+    /// The tangent of each value that has one, kept between applications: the direction is the same in all of them.
+    known: BTreeMap<ValueId, ValueId>,
 }
 
 impl Tangents {
     /// Prepares a program that contains the network's forward pass and the adjoints of `direction`.
     pub fn new(program: Program, direction: Direction, mode: DirectionMode) -> Self {
-        let mut this = Self { program, direction, mode, moments: Moments::default(), constants: BTreeSet::new() };
+        let mut this = Self {
+            program,
+            direction,
+            mode,
+            moments: Moments::default(),
+            constants: BTreeSet::new(),
+            known: BTreeMap::new(),
+        };
         if mode == DirectionMode::Frozen {
             this.freeze_direction();
         }
@@ -113,14 +122,15 @@ impl Tangents {
                 self.program.arguments(id).iter().for_each(|a| needed[a.index()] = true);
             }
         }
-        let mut tangents: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+        let mut tangents = std::mem::take(&mut self.known);
         for &id in &existing {
             let matrix = matches!(self.program.value(id).ty.kind, Kind::Matrix { .. });
-            if needed[id.index()] && moving[id.index()] && !matrix {
+            if needed[id.index()] && moving[id.index()] && !matrix && !tangents.contains_key(&id) {
                 let tangent = self.define_tangent(id, &tangents);
                 tangents.insert(id, tangent);
             }
         }
+        self.known.clone_from(&tangents);
         Ok(wanted.iter().map(|&w| tangents.get(&w).copied().unwrap_or_else(|| self.zero(w))).collect())
     }
 

@@ -149,7 +149,7 @@ impl<'a> Unroller<'a> {
     /// The expression with free variables fixed at `at`, sums expanded, and references to plain values.
     fn expr(&mut self, root: ExprId, at: &[u32]) -> ExprId {
         let source = Source { program: self.old, members: &self.members, sizes: &self.sizes };
-        expand(&source, &mut self.new.exprs, root, at, &mut Vec::new())
+        expand(&source, &mut self.new.exprs, root, at, &[])
     }
 }
 
@@ -170,7 +170,7 @@ impl Source<'_> {
 }
 
 /// Copies a term into `new` with every index fixed: free variables by `at`, bound ones by `bound` (by number).
-fn expand(source: &Source<'_>, new: &mut Exprs, root: ExprId, at: &[u32], bound: &mut Vec<u32>) -> ExprId {
+fn expand(source: &Source<'_>, new: &mut Exprs, root: ExprId, at: &[u32], bound: &[u32]) -> ExprId {
     let old = &source.program.exprs;
     // Children have smaller ids: collect what is reachable without entering sums, then rebuild in ascending order.
     let mut order = Vec::new();
@@ -204,10 +204,10 @@ fn expand(source: &Source<'_>, new: &mut Exprs, root: ExprId, at: &[u32], bound:
                 let base = old.height(sum.body) as usize;
                 let sizes: Vec<u32> = sum.axes.iter().map(|&axis| source.program.axis_size(axis)).collect();
                 let mut terms = Vec::new();
-                let mut inner = bound.clone();
+                let mut inner = bound.to_vec();
                 inner.resize(inner.len().max(base + sizes.len()), 0);
                 for_each_assignment(&sizes, &sum.guards, base, at, &mut inner, &mut |bound| {
-                    terms.push(expand(source, new, sum.body, at, &mut bound.to_vec()));
+                    terms.push(expand(source, new, sum.body, at, bound));
                 });
                 new.add_all(terms)
             }
