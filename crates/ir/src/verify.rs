@@ -39,7 +39,7 @@ mod network;
 use std::ops::{Deref, Range};
 
 use num_traits::{One, Signed};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expr::ExprId;
@@ -109,16 +109,22 @@ fn in_print(found: Vec<Problem>, program: &Program, network: Option<&Network>) -
 pub(crate) fn problems(program: &Program, network: Option<&Network>) -> Vec<Problem> {
     let mut verifier = Verifier { program, problems: Vec::new() };
     verifier.declarations();
+    let declared = verifier.problems.is_empty();
     verifier.names();
+    let mut broken = FxHashSet::default();
     for id in program.value_ids() {
+        let before = verifier.problems.len();
         verifier.value(id);
+        if before < verifier.problems.len() {
+            broken.insert(id);
+        }
     }
     if let Some(network) = network {
         verifier.network(network);
     }
-    // Covariances are evaluated, which needs everything else to be right.
-    if verifier.problems.is_empty() {
-        verifier.covariances();
+    // Covariances are evaluated, which needs their definitions to be right.
+    if declared {
+        verifier.covariances(&broken);
     }
     verifier.problems
 }
@@ -326,7 +332,7 @@ impl Verifier<'_> {
 
     fn kind_text(&self, kind: Kind) -> String {
         match kind {
-            Kind::Matrix { rows, cols } => format!("a {} x {} matrix", self.dim_text(rows), self.dim_text(cols)),
+            Kind::Matrix { rows, cols } => format!("a matrix of {} x {}", self.dim_text(rows), self.dim_text(cols)),
             Kind::Vector(dim) => format!("a vector of dimension {}", self.dim_text(dim)),
             Kind::Scalar => "a scalar".into(),
         }
@@ -522,7 +528,7 @@ impl Verifier<'_> {
                 .label(format!("expected a vector of dimension {}", self.dim_text(inner)))
                 .secondary(
                     Place::Value(matrix.value),
-                    format!("a {} x {} matrix", self.dim_text(rows), self.dim_text(cols)),
+                    format!("a matrix of {} x {}", self.dim_text(rows), self.dim_text(cols)),
                 );
             if given == result {
                 let other = if transposed { "" } else { "'" };

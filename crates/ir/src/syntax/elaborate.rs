@@ -21,7 +21,7 @@ use crate::syntax::ast::{Affine, Block, Ident, Item, Name, Span, Statement, Stat
 use crate::syntax::names::closest;
 
 /// Most terms, statements and loop rounds that one item may elaborate to.
-const MAX_STEPS: usize = 20_000_000;
+const MAX_STEPS: usize = 4_000_000;
 
 /// Where the parts of an item are in its source.
 #[derive(Clone, Debug, Default)]

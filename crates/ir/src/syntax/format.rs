@@ -26,13 +26,7 @@ pub(crate) fn format_file(file: &File) -> Formatted {
         }
         out.item(item, k == 0);
     }
-    let blank_first = !file.items.is_empty() && !matches!(file.rest.first(), None | Some(Trivia::Blank));
-    let rest: Vec<Trivia> = if blank_first { vec![] } else { file.rest.clone() };
-    if blank_first {
-        out.trivia(&file.rest, false, true);
-    } else {
-        out.trivia(&rest, file.items.is_empty(), true);
-    }
+    out.trivia(&file.rest, file.items.is_empty(), true);
     Formatted { text: out.text, statements: out.statements }
 }
 
@@ -40,6 +34,13 @@ pub(crate) fn format_file(file: &File) -> Formatted {
 pub(crate) fn format_expr(expr: &Expr) -> String {
     let mut out = Writer { text: String::new(), indent: 0, statements: Vec::new() };
     out.expr(expr);
+    out.text
+}
+
+/// An index expression.
+pub(crate) fn affine_text(affine: &Affine) -> String {
+    let mut out = Writer { text: String::new(), indent: 0, statements: Vec::new() };
+    out.affine(affine);
     out.text
 }
 

@@ -62,6 +62,9 @@ pub(crate) fn default_parameter(program: &Program, value: ValueId) -> Parameter 
         }
         _ => Scale::constant(Number::one()),
     };
+    // Half of an exponent that the verifier refuses could overflow.
+    let small = variance.power.numer().unsigned_abs() < 1 << 32 && variance.power.denom().unsigned_abs() < 1 << 32;
+    let variance = if small { variance } else { Scale::constant(variance.coefficient) };
     Parameter::ntk(value, &variance)
 }
 

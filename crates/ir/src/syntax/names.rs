@@ -33,7 +33,9 @@ pub(crate) fn stem(name: &str) -> &str {
 
 /// The candidate closest to `given`, if it is close enough to be a slip of the keyboard.
 pub(crate) fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = 1.max(given.chars().count() / 3);
+    // A name of one letter is only ever off by its case.
+    let length = given.chars().count();
+    let allowed = if length < 2 { 0 } else { 1.max(length / 3) };
     candidates
         .into_iter()
         .filter(|&c| c != given)
@@ -76,7 +78,8 @@ mod tests {
     fn slips_are_found_and_strangers_are_not() {
         assert_eq!(closest("tahn", ["relu", "tanh", "sin"]), Some("tanh"));
         assert_eq!(closest("Relu", ["relu", "tanh"]), Some("relu"));
-        assert_eq!(closest("h", ["xi", "gamma"]), None);
+        assert_eq!(closest("h", ["i", "x"]), None);
+        assert_eq!(closest("w", ["v", "W"]), Some("W"));
     }
 
     #[test]

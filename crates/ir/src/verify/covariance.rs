@@ -2,7 +2,7 @@
 //! constants. Where they are not (data, irrational powers), the engines check with numbers.
 
 use num_traits::{Signed, Zero};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{MAX_BITS, Place, Problem, Verifier};
 use crate::expr::{Expr as Node, ExprId, Exprs};
@@ -23,12 +23,16 @@ const MAX_WORK: usize = 2_000_000;
 type Member = (ValueId, Vec<u32>);
 
 impl Verifier<'_> {
-    pub(super) fn covariances(&mut self) {
+    pub(super) fn covariances(&mut self, broken: &FxHashSet<ValueId>) {
         let mut evaluator = Evaluator { program: self.program, work: 0 };
         for group in groups(self.program) {
+            if group.iter().any(|id| broken.contains(id)) {
+                continue;
+            }
+            let before = self.problems.len();
             self.variances(&group, &mut evaluator);
             let members: usize = group.iter().map(|&id| family_size(self.program, id)).fold(0, usize::saturating_add);
-            if members <= MAX_JOINT && (1 < members) {
+            if before == self.problems.len() && 1 < members && members <= MAX_JOINT {
                 self.joint(&group, &mut evaluator);
             }
         }

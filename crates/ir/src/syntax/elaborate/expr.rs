@@ -12,6 +12,7 @@ use crate::index::{Guard, Index, Indices, Relation};
 use crate::number::{Number, Power, integer, print as print_number};
 use crate::program::{Axis, Kind, Scale, ValueId, symbol_of};
 use crate::syntax::ast::{Affine, Binder, Comparison, Expr, ExprKind, GuardText, Modulus, Operator, Reference, Span};
+use crate::syntax::format::affine_text;
 use crate::syntax::names::{closest, stem};
 use crate::syntax::parser::MAX_POWER;
 
@@ -402,7 +403,7 @@ impl Elaborator {
                 )
                 .label(format!("expected an index over `{}`", self.axis_name(axis)))
                 .help(format!(
-                    "relate positions of two axes by a guard: `sum {axis} [{axis} = {}] {full}[{axis}]`",
+                    "relate positions of two axes by a guard: `sum {axis}' [{axis}' = {}] ...`",
                     name.text,
                     axis = self.axis_name(axis)
                 ));
@@ -424,7 +425,8 @@ impl Elaborator {
             )
             .label("an index is a variable or a fixed position")
             .help(format!(
-                "write a guarded sum, which says what happens at the ends: `sum {axis}' [{axis}' = ...] {full}[{axis}']`"
+                "write a guarded sum, which says what happens at the ends: `sum {axis}' [{axis}' = {}] ...`",
+                affine_text(affine)
             ));
             return Err(self.report(problem));
         }

@@ -436,24 +436,7 @@ impl Elaborator {
         let Some((Entity::Value(id), _)) = known else { return Ok(None) };
         let Kind::Matrix { rows, cols } = self.out.program.value(id).ty.kind else { return Ok(None) };
         let name = self.out.program.value(id).name.clone();
-        let operand = match rest {
-            [(Operator::Mul, operand)] => operand,
-            [(Operator::Mul, _), (_, next), ..] => {
-                let problem = Diagnostic::new(
-                    "matmul-not-alone",
-                    format!("a product with the matrix `{name}` inside a larger expression"),
-                    value.span.into(),
-                )
-                .label("a matrix product stands alone on its right-hand side")
-                .secondary(next.span.into(), "this must move to another line")
-                .help(format!(
-                    "give the product a name: `h = {name}{} * ...`, then write the rest with `h`",
-                    if transposed { "'" } else { "" }
-                ));
-                return Err(self.report(problem));
-            }
-            _ => return Ok(None),
-        };
+        let [(Operator::Mul, operand)] = rest else { return Ok(None) };
         let ExprKind::Reference(right) = &operand.kind else {
             let problem =
                 Diagnostic::new("matmul-operand", format!("`{name}` multiplies an expression"), operand.span.into())
@@ -497,25 +480,26 @@ impl Elaborator {
                 .help(format!("write `stack {}[t] = ...` with an axis `t`", d.name.base));
             return Err(self.report(problem));
         };
+        let size = self.out.program.axis_size(first.axis) as usize;
         let mut members: Vec<ExprId> = Vec::new();
         match items {
             StackItems::List(list) => {
+                self.stack_length(d, first.axis, list.len(), size)?;
                 for item in list {
                     members.push(self.expr(item, &mut scope.clone())?);
                 }
             }
             StackItems::Each { item, variable, range } => {
-                let in_scope = scope.variables.iter().any(|v| v.name == variable.text);
-                if in_scope {
-                    let problem = Diagnostic::new(
-                        "duplicate-index",
-                        format!("`{}` is already an index of the stack", variable.text),
-                        variable.span.into(),
-                    )
-                    .label("a loop variable needs a name of its own");
+                if scope.variables.iter().any(|v| v.name == variable.text) {
+                    let message = format!("`{}` is already an index of the stack", variable.text);
+                    let problem = Diagnostic::new("duplicate-index", message, variable.span.into())
+                        .label("a loop variable needs a name of its own");
                     return Err(self.report(problem));
                 }
-                for value in self.loop_values(variable, range)? {
+                let values = self.loop_values(variable, range)?;
+                let count = usize::try_from(values.end.saturating_sub(values.start)).unwrap_or(0);
+                self.stack_length(d, first.axis, count, size)?;
+                for value in values {
                     self.step(item.span)?;
                     self.loops.push((variable.text.clone(), value));
                     let member = self.expr(item, &mut scope.clone());
@@ -523,20 +507,6 @@ impl Elaborator {
                     members.push(member?);
                 }
             }
-        }
-        let size = self.out.program.axis_size(first.axis) as usize;
-        if members.len() != size {
-            let problem = Diagnostic::new(
-                "stack-length",
-                format!(
-                    "the axis `{}` has {size} positions, but {} members are given",
-                    self.axis_name(first.axis),
-                    members.len()
-                ),
-                d.name.span.into(),
-            )
-            .label(format!("stacked along `{}`", self.axis_name(first.axis)));
-            return Err(self.report(problem));
         }
         let exprs = &mut self.out.program.exprs;
         let mut total: Option<ExprId> = None;
@@ -553,5 +523,16 @@ impl Elaborator {
             Some(dim) => Defined { kind: Kind::Vector(dim), instr: Instr::Map(e) },
             None => Defined { kind: Kind::Scalar, instr: Instr::Scalar(e) },
         })
+    }
+
+    fn stack_length(&mut self, d: &Definition, axis: Id<Axis>, given: usize, size: usize) -> Elaborate<()> {
+        if given == size {
+            return Ok(());
+        }
+        let axis = self.axis_name(axis).to_owned();
+        let message = format!("the axis `{axis}` has {size} positions, but {given} members are given");
+        let problem =
+            Diagnostic::new("stack-length", message, d.name.span.into()).label(format!("stacked along `{axis}`"));
+        Err(self.report(problem))
     }
 }
