@@ -106,7 +106,7 @@ impl Exprs {
         }
     }
 
-    /// `a * b`; constants move to the front and powers of the width are joined.
+    /// `a * b`; constants and powers of the width are joined and move to the front, signs out of the product.
     pub fn mul(&mut self, a: ExprId, b: ExprId) -> ExprId {
         if self.is_zero(a) || self.is_one(b) {
             return a;
@@ -114,34 +114,67 @@ impl Exprs {
         if self.is_zero(b) || self.is_one(a) {
             return b;
         }
-        match (self.node(a).clone(), self.node(b).clone()) {
-            (Expr::Const(x), Expr::Const(y)) => self.constant(x * y),
-            (Expr::Neg(x), Expr::Neg(y)) => self.mul(x, y),
-            (Expr::Neg(x), _) => {
-                let product = self.mul(x, b);
-                self.neg(product)
-            }
-            (_, Expr::Neg(y)) => {
-                let product = self.mul(a, y);
-                self.neg(product)
-            }
-            (Expr::Const(x), _) if x == -Number::one() => self.neg(b),
-            (Expr::Const(x), Expr::Mul(l, r)) if self.as_const(l).is_some() => {
-                let y = self.as_const(l).cloned().unwrap_or_else(Number::one);
-                let front = self.constant(x * y);
-                self.mul(front, r)
-            }
-            (_, Expr::Const(_)) => self.mul(b, a),
-            (Expr::Width(p), Expr::Width(q)) => self.width(p + q),
-            (Expr::Width(p), Expr::Mul(l, r)) => match *self.node(l) {
-                Expr::Width(q) => {
-                    let front = self.width(p + q);
-                    self.mul(front, r)
+        let (left, right) = (self.leading_factors(a), self.leading_factors(b));
+        let constant = left.constant * right.constant;
+        let power = left.power + right.power;
+        let mut product = match (left.rest, right.rest) {
+            (Some(x), Some(y)) => Some(self.intern(Expr::Mul(x, y))),
+            (x, y) => x.or(y),
+        };
+        if !power.is_zero() {
+            let width = self.width(power);
+            product = Some(match product {
+                Some(rest) => self.intern(Expr::Mul(width, rest)),
+                None => width,
+            });
+        }
+        let Some(rest) = product else { return self.constant(constant) };
+        if constant.is_one() {
+            rest
+        } else if constant == -Number::one() {
+            self.intern(Expr::Neg(rest))
+        } else {
+            let constant = self.constant(constant);
+            self.intern(Expr::Mul(constant, rest))
+        }
+    }
+
+    /// Takes the sign, the constant and the power of the width off the front of a product.
+    fn leading_factors(&self, mut id: ExprId) -> Factors {
+        let mut factors = Factors { constant: Number::one(), power: Power::zero(), rest: None };
+        loop {
+            match self.node(id) {
+                Expr::Neg(inner) => {
+                    factors.constant = -factors.constant;
+                    id = *inner;
                 }
-                _ => self.intern(Expr::Mul(a, b)),
-            },
-            (_, Expr::Width(_)) => self.mul(b, a),
-            _ => self.intern(Expr::Mul(a, b)),
+                Expr::Const(value) => {
+                    factors.constant *= value;
+                    return factors;
+                }
+                Expr::Width(power) => {
+                    factors.power += power;
+                    return factors;
+                }
+                Expr::Mul(a, b) => match self.node(*a) {
+                    Expr::Const(value) => {
+                        factors.constant *= value;
+                        id = *b;
+                    }
+                    Expr::Width(power) => {
+                        factors.power += power;
+                        id = *b;
+                    }
+                    _ => {
+                        factors.rest = Some(id);
+                        return factors;
+                    }
+                },
+                _ => {
+                    factors.rest = Some(id);
+                    return factors;
+                }
+            }
         }
     }
 
@@ -289,5 +322,53 @@ impl Exprs {
             },
             _ => self.intern(node),
         }
+    }
+}
+
+/// A product taken apart.
+struct Factors {
+    constant: Number,
+    power: Power,
+    /// The other factors; `None` if there are none.
+    rest: Option<ExprId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::number::power;
+
+    #[test]
+    fn constants_and_powers_of_the_width_are_joined() {
+        let mut e = Exprs::new();
+        let x = e.reference(Symbol(0), []);
+        let (two, half, n) = (e.integer(2), e.constant(crate::number::fraction(1, 2)), e.width(power(1, 1)));
+        let root = e.width(power(-1, 2));
+        for (a, b) in [(two, n), (n, two)] {
+            let front = e.mul(a, b);
+            let back = e.mul(x, front);
+            let product = e.mul(back, half);
+            assert_eq!(product, e.mul(n, x));
+        }
+        let a = e.mul(root, x);
+        let minus = e.neg(a);
+        let square = e.mul(a, minus);
+        let inverse = e.width(power(-1, 1));
+        let (xx, negative) = (e.mul(x, x), e.integer(-1));
+        let expected = e.mul(inverse, xx);
+        assert_eq!(square, e.mul(negative, expected));
+    }
+
+    #[test]
+    fn sums_solve_their_guards() {
+        let mut e = Exprs::new();
+        let axis: Id<Axis> = Id::new(0);
+        let (i, q) = (Index::Var(0), Index::Var(7));
+        let body = e.reference(Symbol(0), [q]);
+        assert_eq!(e.sum(&[(q, axis)], [Guard::equal(q, i)], body), e.reference(Symbol(0), [i]));
+        assert_eq!(e.sum(&[(q, axis)], [Guard::equal(q, Index::At(2))], body), e.reference(Symbol(0), [Index::At(2)]));
+        let never = Guard::equal(Index::At(1), Index::At(2));
+        let zero = e.integer(0);
+        assert_eq!(e.sum(&[(q, axis)], [never], body), zero);
     }
 }
