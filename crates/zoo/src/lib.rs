@@ -16,6 +16,7 @@ mod activation;
 mod builder;
 mod conv;
 mod mlp;
+mod rnn;
 mod tied;
 
 pub use activation::Activation;
@@ -23,4 +24,5 @@ pub use builder::{NetworkBuilder, ZooError};
 pub use conv::{Conv1d, Padding};
 pub use mlp::Mlp;
 pub use netsor_ir::Network;
+pub use rnn::Rnn;
 pub use tied::Tied;
