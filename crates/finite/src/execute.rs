@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use netsor_ir::index::Index;
 use netsor_ir::number::to_f64;
 use netsor_ir::program::{Instr, Program, ValueId};
+use netsor_ir::verify::Verified;
 
 use crate::pointwise::Pointwise;
 use crate::product::{Gram, matrix_product};
@@ -29,16 +30,26 @@ enum Compiled<T> {
 /// Runs a program: draws what is initial, computes the values `wanted` and what they need.
 ///
 /// # Errors
-/// If data are missing or not finite, a covariance is not positive semi-definite, a number overflows, or the program is
-/// malformed.
+/// If data are missing or not finite, a covariance is not positive semi-definite, a value is too large, or a number
+/// overflows.
 pub fn execute<T: Float>(
+    program: &Verified<Program>,
+    inputs: &Inputs,
+    wanted: &[ValueId],
+    options: &Options,
+) -> Result<State<T>, FiniteError> {
+    execute_unverified(program, inputs, wanted, options)
+}
+
+/// [`execute`] for programs that transforms made from verified ones; what a verifier would have found are errors.
+pub(crate) fn execute_unverified<T: Float>(
     program: &Program,
     inputs: &Inputs,
     wanted: &[ValueId],
     options: &Options,
 ) -> Result<State<T>, FiniteError> {
-    let mut state = State::new(program, inputs, options)?;
-    Executor::new(program, options.clone())?.run(&mut state, wanted)?;
+    let mut state = State::of(program, inputs, options)?;
+    Executor::of(Cow::Borrowed(program), options.clone())?.run(&mut state, wanted)?;
     Ok(state)
 }
 
@@ -46,8 +57,8 @@ impl<'p, T: Float> Executor<'p, T> {
     /// Prepares a program. Expressions are compiled when they are first needed.
     ///
     /// # Errors
-    /// If the width is zero or the program is malformed.
-    pub fn new(program: &'p Program, options: Options) -> Result<Self, FiniteError> {
+    /// If the width is zero.
+    pub fn new(program: &'p Verified<Program>, options: Options) -> Result<Self, FiniteError> {
         Self::of(Cow::Borrowed(program), options)
     }
 

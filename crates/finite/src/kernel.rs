@@ -3,9 +3,11 @@
 use netsor_ir::network::Network;
 use netsor_ir::program::ValueId;
 use netsor_ir::transform::kernels;
+use netsor_ir::verify::Verified;
 
+use crate::execute::execute_unverified;
 use crate::train::exact_dimensions;
-use crate::{FiniteError, Float, Inputs, Options, execute};
+use crate::{FiniteError, Float, Inputs, Options};
 
 /// The tangent kernel of one output.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,18 +27,17 @@ pub struct EmpiricalKernel {
 /// The tangent kernels of a network, one an output: with drawn parameters, or with those that `inputs` supply.
 ///
 /// # Errors
-/// If the network has no backward pass, or as for [`execute`].
+/// If the network has no backward pass, or as for [`crate::execute()`].
 pub fn empirical_kernel<T: Float>(
-    network: &Network,
+    network: &Verified<Network>,
     inputs: &Inputs,
     options: &Options,
 ) -> Result<Vec<EmpiricalKernel>, FiniteError> {
-    crate::check::check(&network.program)?;
     exact_dimensions(&network.program, options.width)?;
     let kernels = kernels(network)?;
     let wanted: Vec<ValueId> =
         kernels.outputs.iter().flat_map(|o| o.ntk_parts.values().copied().chain([o.ntk, o.output])).collect();
-    let state = execute::<T>(&kernels.program, inputs, &wanted, options)?;
+    let state = execute_unverified::<T>(&kernels.program, inputs, &wanted, options)?;
     let of_output = |o: &netsor_ir::transform::kernels::OutputKernels| {
         let f = state.numbers(o.output);
         let parts = o.ntk_parts.iter().map(|(&parameter, &part)| (parameter, state.numbers(part))).collect();

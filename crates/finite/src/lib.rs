@@ -22,6 +22,7 @@
 //! use netsor_finite::{Inputs, Options, execute};
 //! use netsor_ir::number::{integer, power};
 //! use netsor_ir::program::{Law, Program, Scale};
+//! use netsor_ir::verify::verify_program;
 //!
 //! // W W' applied to a vector of iid standard normals: the mean of a * W'W a tends to 1.
 //! let mut p = Program::new("square");
@@ -35,6 +36,7 @@
 //! let product = p.exprs.mul(a, b);
 //! let m = p.moment("m", &[], product);
 //!
+//! let p = verify_program(p).unwrap();
 //! let state = execute::<f64>(&p, &Inputs::new(), &[m], &Options::new(512, 1)).unwrap();
 //! // The standard deviation is sqrt(4 / n); five of them.
 //! assert!((state.numbers(m)[0] - 1.0).abs() < 5.0 * (4.0f64 / 512.0).sqrt());

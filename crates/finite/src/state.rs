@@ -2,6 +2,7 @@
 
 use netsor_ir::index::{Index, Indices};
 use netsor_ir::program::{Instr, Kind, Program, ValueId};
+use netsor_ir::verify::Verified;
 
 use crate::{FiniteError, Float, Options};
 
@@ -139,7 +140,11 @@ impl<T: Float> State<T> {
     ///
     /// # Errors
     /// If a supplied value is not an initial one, has the wrong length or is not finite.
-    pub fn new(program: &Program, inputs: &Inputs, options: &Options) -> Result<Self, FiniteError> {
+    pub fn new(program: &Verified<Program>, inputs: &Inputs, options: &Options) -> Result<Self, FiniteError> {
+        Self::of(program, inputs, options)
+    }
+
+    pub(crate) fn of(program: &Program, inputs: &Inputs, options: &Options) -> Result<Self, FiniteError> {
         crate::check::check(program)?;
         if options.width == 0 {
             return Err(FiniteError::ZeroWidth);

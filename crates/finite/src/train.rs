@@ -12,6 +12,7 @@ use netsor_ir::network::Network;
 use netsor_ir::number::{power_to_f64, to_f64};
 use netsor_ir::program::{Dim, Program, ValueId};
 use netsor_ir::transform::{Gradient, Seed, backprop};
+use netsor_ir::verify::Verified;
 use netsor_num::Real;
 
 use crate::product::add_outer;
@@ -65,12 +66,11 @@ impl<T: Float> Trainer<T> {
     /// # Errors
     /// If the network has no backward pass, a width class has no whole number of coordinates at this width, or an input
     /// does not fit.
-    pub fn new(network: &Network, inputs: &Inputs, options: Options) -> Result<Self, FiniteError> {
-        crate::check::check(&network.program)?;
+    pub fn new(network: &Verified<Network>, inputs: &Inputs, options: Options) -> Result<Self, FiniteError> {
         exact_dimensions(&network.program, options.width)?;
         let backprop = backprop(network, Seed::Cotangents)?;
         let program = backprop.program;
-        let state = State::new(&program, inputs, &options)?;
+        let mut state = State::of(&program, inputs, &options)?;
         let mut uses = Vec::new();
         let mut outputs = Vec::new();
         for output in &backprop.outputs {
@@ -87,7 +87,6 @@ impl<T: Float> Trainer<T> {
         }
         let trained: Vec<ValueId> = network.parameters.iter().filter(|p| p.trained).map(|p| p.value).collect();
         let mut executor = Executor::of(Cow::Owned(program), options)?;
-        let mut state = state;
         executor.run(&mut state, &trained)?;
         Ok(Self { executor, state, outputs, uses, trained, steps: 0 })
     }

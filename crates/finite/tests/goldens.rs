@@ -8,6 +8,7 @@ use netsor_ir::index::Index;
 use netsor_ir::network::{Network, Parameter};
 use netsor_ir::number::{fraction, integer, power};
 use netsor_ir::program::{Dim, Kind, Program, Scale, ValueId};
+use netsor_ir::verify::verify_network;
 use serde_json::Value;
 
 const I: Index = Index::Var(0);
@@ -101,7 +102,7 @@ fn network(kind: &str, times: u32) -> (Network, ValueId) {
             }
             let terms: Vec<_> = xs.iter().map(|&x| b.p.member(x, &[I])).collect();
             let sum = b.p.exprs.add_all(terms);
-            let sum = b.p.map("sum", &[("i", b.input)], sum);
+            let sum = b.p.map("total", &[("i", b.input)], sum);
             b.readout(sum)
         }
     }
@@ -140,6 +141,7 @@ fn explicit_weights_agree_with_jax() {
         let kind = case["kind"].as_str().unwrap();
         let (n, d) = (case["n"].as_u64().unwrap() as usize, case["d"].as_f64().unwrap());
         let (network, xi) = network(kind, case["T"].as_u64().unwrap() as u32);
+        let network = verify_network(network).unwrap();
         let variance = |name: &str| if name == "u" { 1.0 / d } else { 1.0 / n as f64 };
         let mut inputs = Inputs::new().with(xi, flat(&case["X"]));
         for (name, rows) in case["params"].as_object().unwrap() {

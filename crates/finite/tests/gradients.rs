@@ -7,6 +7,8 @@ use std::ops::ControlFlow;
 use everything::{Everything, everything, numbers};
 use netsor_finite::{FiniteError, Float, Inputs, Loss, Options, Order, Rate, Trainer, Training, train};
 use netsor_ir::network::Network;
+use netsor_ir::program::Program;
+use netsor_ir::verify::verify_network;
 
 fn training(steps: usize) -> Training<'static> {
     Training {
@@ -106,8 +108,7 @@ fn divergence_and_unfit_options_are_errors() {
     // 3/2 of 5 coordinates.
     let error = Trainer::<f64>::new(&e.network, &data, Options::new(5, 0)).unwrap_err();
     assert!(matches!(error, FiniteError::FractionalDimension { width: 5, .. }), "{error}");
-    assert!(matches!(
-        Trainer::<f64>::new(&Network::default(), &Inputs::new(), Options::new(5, 0)).unwrap_err(),
-        FiniteError::Transform(_)
-    ));
+    let nothing = verify_network(Network { program: Program::new("nothing"), ..Network::default() }).unwrap();
+    let error = Trainer::<f64>::new(&nothing, &Inputs::new(), Options::new(5, 0)).unwrap_err();
+    assert!(matches!(error, FiniteError::Transform(_)), "{error}");
 }

@@ -7,13 +7,14 @@ use netsor_ir::index::{Guard, Index, Relation};
 use netsor_ir::network::{Network, Parameter};
 use netsor_ir::number::{fraction, integer, power};
 use netsor_ir::program::{Dim, Kind, Law, Program, Scale, ValueId};
+use netsor_ir::verify::{Verified, verify_network};
 
 const I: Index = Index::Var(0);
 const P: Index = Index::Var(1);
 const Q: Index = Index::Var(2);
 
 pub(crate) struct Everything {
-    pub(crate) network: Network,
+    pub(crate) network: Verified<Network>,
     /// Inputs `xi[i, p]`: three inputs, four positions, dimension 2.
     pub(crate) xi: ValueId,
 }
@@ -130,7 +131,8 @@ pub(crate) fn everything() -> Everything {
     let readout = p.exprs.apply(Func::Sigmoid, readout);
     let readout = p.map("soft", &[("i", input)], readout);
     let f = p.matmul("f", &[("i", input)], (head, &[]), false, (readout, &[I]));
-    Everything { network: Network { program: p, parameters, outputs: vec![f] }, xi }
+    let network = Network { program: p, parameters, outputs: vec![f] };
+    Everything { network: verify_network(network).unwrap(), xi }
 }
 
 /// Numbers without a pattern.
