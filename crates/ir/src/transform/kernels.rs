@@ -65,12 +65,13 @@ pub fn kernels(network: &Network) -> Result<Kernels, TransformError> {
             let mut terms = Vec::new();
             for first in &gradients {
                 for second in &gradients {
-                    terms.push(moments.inner_product(&mut program, first, second, indices.len() as u32));
+                    let product = moments.inner_product(&mut program, first, second, indices.len() as u32);
+                    // Term by term, so that the powers of the width cancel where they can be seen to.
+                    let rate = scale(&mut program, &parameter.rate());
+                    terms.push(program.exprs.mul(rate, product));
                 }
             }
-            let sum = program.exprs.add_all(terms);
-            let rate = scale(&mut program, &parameter.rate());
-            let share = program.exprs.mul(rate, sum);
+            let share = program.exprs.add_all(terms);
             let stem = format!("ntk{suffix}_{}", network.program.value(parameter.value).name);
             let stem = program.unused_name(&stem);
             let part = program.scalar(&stem, &family, share);

@@ -8,6 +8,9 @@ pub mod kernels;
 pub mod tangent;
 pub mod unroll;
 
+#[cfg(test)]
+mod tests;
+
 pub use backprop::{Backprop, Gradient, Seed, backprop};
 pub use kernels::{Kernels, kernels};
 pub use tangent::{Direction, DirectionMode, Tangents};
