@@ -211,7 +211,8 @@ impl Verifier<'_> {
         match program.classes.first() {
             Some(n) if n.name == "n" && n.ratio.is_one() => {}
             _ => {
-                self.report(Problem::new("first-width", "the first width class must be `n` with ratio 1", Place::Item))
+                let message = "the first width class must be `n` with ratio 1";
+                self.report(Problem::new("first-width", message, Place::Item));
             }
         }
         for (k, class) in program.classes.iter().enumerate() {

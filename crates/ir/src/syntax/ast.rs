@@ -96,7 +96,7 @@ pub(crate) enum StatementKind {
     /// `table name[axes] = entries`
     Table { name: Ident, binders: Vec<Binder>, entries: Entries },
     /// A value.
-    Def(Definition),
+    Def(Box<Definition>),
     /// `for t in range { ... }`
     For { variable: Ident, range: LoopRange, body: Block },
     /// A line with a syntax error; the name that it would have defined, so that its users are not reported.

@@ -124,7 +124,7 @@ fn lift(program: &Program, parameters: &[Parameter], outputs: &[ValueId], networ
         let id = ValueId::new(k);
         let parameter = parameters.iter().find(|p| p.value == id);
         let definition = lifter.definition(id, value, parameter, outputs.contains(&id));
-        push(StatementKind::Def(definition));
+        push(StatementKind::Def(Box::new(definition)));
     }
     let body = Block { statements, rest: Vec::new() };
     let name = ident(&program.name);

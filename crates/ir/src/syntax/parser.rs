@@ -106,9 +106,10 @@ impl Parser<'_> {
         };
         self.problems.push(problem);
         // One report for everything up to the next item.
-        while !matches!(self.token(), Token::End)
-            && !(self.token() == Token::Ident && matches!(self.text(), "program" | "network"))
-        {
+        while self.token() != Token::End {
+            if self.is_word("program") || self.is_word("network") {
+                return;
+            }
             self.position += 1;
         }
     }

@@ -28,8 +28,11 @@ pub(super) enum Role {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Context {
     free: SmallVec<[Id<Axis>; 4]>,
-    bound: SmallVec<[(u32, Id<Axis>); 4]>,
+    bound: Bound,
 }
+
+/// Bound variables and their axes.
+type Bound = SmallVec<[(u32, Id<Axis>); 4]>;
 
 impl Context {
     /// Only the free variables `Var(0), Var(1), ...` over the given axes.
@@ -53,7 +56,7 @@ impl Verifier<'_> {
             return;
         }
         let bound_in = self.bound_mentions(root);
-        let mut seen: FxHashSet<(ExprId, SmallVec<[(u32, Id<Axis>); 4]>)> = FxHashSet::default();
+        let mut seen: FxHashSet<(ExprId, Bound)> = FxHashSet::default();
         let mut stack = vec![(root, Context::free(free))];
         let mut mentioned: Vec<Symbol> = Vec::new();
         while let Some((e, mut context)) = stack.pop() {

@@ -63,7 +63,7 @@ impl Parser<'_> {
                     .label("is the `}` of the item before missing?");
                 self.fail(problem)
             }
-            _ => self.definition().map(StatementKind::Def),
+            _ => self.definition().map(|d| StatementKind::Def(Box::new(d))),
         }
     }
 

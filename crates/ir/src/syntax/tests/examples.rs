@@ -53,6 +53,109 @@ fn all_examples_round_trip() {
     ");
 }
 
+/// The sources in the language reference, between ```netsor and ```.
+#[test]
+fn the_reference_is_right() {
+    let pages = [
+        include_str!("../../../../../docs/src/language/README.md"),
+        include_str!("../../../../../docs/src/language/definitions.md"),
+    ];
+    for page in pages {
+        let mut blocks = page.split("```netsor\n").skip(1).peekable();
+        assert!(blocks.peek().is_some());
+        for block in blocks {
+            let (source, _) = block.split_once("```").unwrap();
+            check("reference", source);
+        }
+    }
+}
+
+/// The forms in the tables of the reference.
+#[test]
+fn every_form_in_the_reference_parses() {
+    let core = check(
+        "forms.netsor",
+        "\
+network forms {
+  axis i = 2
+  axis k = 2
+  axis pos = 4
+  axis tap = 3
+  width m = 3/2 * n
+  table C[i, i'] = [[1, 0.5], [0.5, 1]]
+  table t = 3
+  table T[k, tap] = [[1, 0, 0], [0, -1/3, 1e-3]]
+  data xi[i] : 3
+  data c
+  data d : scalar
+  const e[k] : 3 = T[k]
+  matrix W ~ N(0, 1/n)
+  matrix A : m x n ~ N(0, 2/n)
+  matrix K[k] : n x n ~ N(0, 1/(3 * n))
+  vector a ~ N(0, 1)
+  vector am : m ~ N(1/2, 1)
+  vector g[i] ~ N(0, C[i, i'])
+  vector one[i] ~ N(0, 1) joint
+  vector b ~ N(0, 1.2), cov(a) = 0.5
+  vector h[i] ~ N(c, 1), cov(g[i']) = 1/2 * C[i, i']
+  vector gg[i, i'] ~ N(0, C[i, i''] * C[i', i'''])
+  param u : n ~ N(0, 0.01) frozen with a = 0, b = 1/2, c = -1, multiplier = 2
+  y = W * a
+  w = W' * y
+  z[i] = tanh(g[i]) - c * y
+  const_y : n = 1
+  moment mm[i, i'] = mean(g[i] * h[i'])
+  scalar s = mm[0, 1] / (1 + pi * n^(-1/2)) - m
+  vector x[p in pos] ~ N(0, 1)
+  conv[p in pos, tap] = sum q in pos [q = 2*p + tap - 1] [q <= 5] x[q]
+  ring[p in pos] = sum q in pos [q = p + 1 mod pos] x[q]
+  pool[p in pos] = 1/2 * sum q in pos [2*p <= q] [q <= 2*p + 1] x[q]
+  shape = leaky_relu(-a^2, 0.1) / max(a, (-2)^2) * (1/3)
+  output moment r = mean(shape)
+}
+",
+    );
+    insta::assert_snapshot!(core, @r"
+    network forms {
+      axis i = 2
+      axis k = 2
+      axis pos = 4
+      axis tap = 3
+      width m = 1.5 * n
+      table C[i, i'] = [[1, 0.5], [0.5, 1]]
+      table t = 3
+      table T[k, tap] = [[1, 0, 0], [0, -1/3, 0.001]]
+      data xi[i] : 3
+      data c
+      data d
+      const e[k] : 3 = T[k]
+      matrix W ~ N(0, 1/n)
+      matrix A : m x n ~ N(0, 2/n)
+      matrix K[k] ~ N(0, 1/(3 * n))
+      vector a ~ N(0, 1)
+      vector am : m ~ N(0.5, 1)
+      vector g[i] ~ N(0, C[i, i'])
+      vector one[i] ~ N(0, 1) joint
+      vector b ~ N(0, 1.2), cov(a) = 0.5
+      vector h[i] ~ N(c, 1), cov(g[i']) = 0.5 * C[i, i']
+      vector gg[i, i'] ~ N(0, C[i, i''] * C[i', i'''])
+      param u : n ~ N(0, 0.01) frozen with b = 0.5, c = -1, multiplier^2 = 4
+      y = W * a
+      w = W' * y
+      z[i] = tanh(g[i]) - c * y
+      const_y : n = 1
+      moment mm[i, i'] = mean(g[i] * h[i'])
+      scalar s = mm[0, 1] / (1 + pi * n^(-1/2)) - 1.5 * n
+      vector x[p in pos] ~ N(0, 1)
+      conv[p in pos, tap] = sum pos [pos = 2*p + tap - 1] [pos <= 5] x[pos]
+      ring[p in pos] = sum pos [pos = p + 1 mod 4] x[pos]
+      pool[p in pos] = 0.5 * sum pos [2*p <= pos] [pos <= 2*p + 1] x[pos]
+      shape = leaky_relu(-a^2, 0.1) / max(a, (-2)^2) * (1/3)
+      output moment r = mean(shape)
+    }
+    ");
+}
+
 #[test]
 fn sugar_elaborates_to_core_text() {
     let core = check(
