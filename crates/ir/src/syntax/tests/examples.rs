@@ -1,6 +1,6 @@
 //! Every example file is formatted, parses, verifies, and prints as it was read.
 
-use crate::syntax::{Item, format, parse};
+use crate::syntax::{Item, format, parse, print_network, print_program};
 use crate::verify::{verify_network, verify_program};
 
 #[track_caller]
@@ -212,4 +212,29 @@ network rnn {
       output f[i] = v' * mean_x[i]
     }
     ");
+}
+
+/// What the transforms make of the examples is a program like any other: it verifies, and its text gives it back.
+#[test]
+fn transformed_examples_round_trip() {
+    use crate::syntax::parse_network;
+    use crate::transform::kernels::kernels;
+    use crate::transform::unroll::unroll_network;
+
+    for source in [
+        include_str!("../../../../../examples/mlp.netsor"),
+        include_str!("../../../../../examples/tied.netsor"),
+        include_str!("../../../../../examples/conv.netsor"),
+        include_str!("../../../../../examples/layernorm.netsor"),
+    ] {
+        let network = parse_network(source).unwrap();
+        let (unrolled, _) = unroll_network(&network).unwrap();
+        let unrolled = verify_network(unrolled).unwrap_or_else(|e| panic!("{}", e.render("", "unrolled")));
+        let program = verify_program(kernels(&network).unwrap().program)
+            .unwrap_or_else(|e| panic!("{}", e.render("", "kernels")));
+        for text in [print_network(&unrolled), print_program(&program)] {
+            let again = parse(&text).unwrap_or_else(|e| panic!("{}", e.render(&text, "printed")));
+            assert_eq!(again[0].item.print(), text);
+        }
+    }
 }
