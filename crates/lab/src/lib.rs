@@ -62,6 +62,7 @@
 //! | [`stats`] | estimates, intervals, fits, tests, Holm's correction |
 //! | [`verdict`] | one comparison of estimate and prediction; judging a whole run |
 //! | [`claim`], [`context`] | what an experiment is, and what it is given |
+//! | [`claims`] | the claims of the papers |
 //! | [`runner`], [`record`], [`summary`] | running, resuming, what is kept |
 //! | [`figure`], [`draw`] | figures as data, figures as SVG |
 //! | [`report`], [`terminal`] | the page and the table |
@@ -78,6 +79,7 @@
 
 pub mod args;
 pub mod claim;
+pub mod claims;
 pub mod context;
 pub mod draw;
 pub mod figure;

@@ -1,0 +1,20 @@
+//! The claims of the papers that Netsor checks, one file a subject.
+//!
+//! A claim predicts with the limit engine (or with a paper's rate) and measures with the finite
+//! engine, on the shipped digits; the two engines never see each other outside this crate.
+//! Margins of equivalence are constants of each file, fixed before its data were seen.
+
+mod ntk_init;
+mod ntk_train;
+mod setup;
+
+use crate::Claim;
+
+/// All claims, in the order of the report.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Claim>> {
+    let mut claims: Vec<Box<dyn Claim>> = Vec::new();
+    claims.extend(ntk_init::all());
+    claims.push(Box::new(ntk_train::NtkTrain));
+    claims
+}

@@ -1,0 +1,183 @@
+//! `ntk-init-*`: the tangent kernel at initialisation converges to its limit (TP IIb Thm 5.1).
+
+use netsor_finite::{Inputs, Options, empirical_kernel};
+use netsor_ir::Network;
+use netsor_ir::verify::{Verified, verify_network};
+use netsor_zoo::{Activation, Conv1d, Mlp, Tied};
+
+use super::setup::{
+    LimitKernel, abscissae, column, digits, limit_kernel, name, over_seeds, projection, relative_distance,
+    slope_figure, slope_table,
+};
+use crate::stats::{Average, extrapolate_over_seeds, slope_over_seeds};
+use crate::{Cell, Claim, Context, Outcome, Scale, Table, Test};
+
+/// Room around the slope -1/2.
+const SLOPE_MARGIN: f64 = 0.15;
+/// Room around the limit, relative.
+const LIMIT_MARGIN: f64 = 0.05;
+/// Error asked of each integral of the limit; a thousandth of the margin is enough by far.
+const TOLERANCE: f64 = 1e-6;
+
+/// One claim an architecture.
+pub(super) fn all() -> impl Iterator<Item = Box<dyn Claim>> {
+    [Architecture::Mlp, Architecture::Tied, Architecture::Conv]
+        .into_iter()
+        .map(|architecture| Box::new(NtkInit { architecture }) as Box<dyn Claim>)
+}
+
+#[derive(Clone, Copy)]
+enum Architecture {
+    /// Two hidden layers, tanh.
+    Mlp,
+    /// W and its transpose in one forward pass, tanh.
+    Tied,
+    /// Two convolutions over the rows of an image, relu, global average.
+    Conv,
+}
+
+struct NtkInit {
+    architecture: Architecture,
+}
+
+impl Architecture {
+    fn network(self, inputs: u32) -> anyhow::Result<Verified<Network>> {
+        Ok(verify_network(match self {
+            Self::Mlp => Mlp { inputs, dim: 64, hidden: 2, ..Mlp::default() }.network()?,
+            Self::Tied => Tied { inputs, dim: 64, ..Tied::default() }.network()?,
+            Self::Conv => Conv1d {
+                inputs,
+                positions: 8,
+                channels: 8,
+                hidden: 2,
+                activation: Activation::Relu,
+                w_std: std::f64::consts::SQRT_2,
+                ..Conv1d::default()
+            }
+            .network()?,
+        })?)
+    }
+
+    /// Widths and number of seeds. A seed costs about `n^2` normals and `20 n^2` multiplications an
+    /// input (and position).
+    fn size(self, scale: Scale) -> (Vec<usize>, usize) {
+        match self {
+            Self::Mlp | Self::Tied => scale.pick(
+                (vec![64, 128, 256, 512], 256),
+                (vec![64, 128, 256, 512, 1024], 384),
+                (vec![64, 128, 256, 512, 1024, 2048, 4096], 512),
+            ),
+            Self::Conv => scale.pick(
+                (vec![64, 128, 256, 512], 256),
+                (vec![64, 128, 256, 512, 1024], 256),
+                (vec![64, 128, 256, 512, 1024, 2048], 512),
+            ),
+        }
+    }
+}
+
+impl Claim for NtkInit {
+    fn id(&self) -> &'static str {
+        match self.architecture {
+            Architecture::Mlp => "ntk-init-mlp",
+            Architecture::Tied => "ntk-init-tied",
+            Architecture::Conv => "ntk-init-conv",
+        }
+    }
+
+    fn title(&self) -> &str {
+        match self.architecture {
+            Architecture::Mlp => r"The tangent kernel of an MLP tends to $\mathring{K}$",
+            Architecture::Tied => r"The tangent kernel of a network with $W$ and $W^\top$ tends to $\mathring{K}$",
+            Architecture::Conv => r"The tangent kernel of a convolutional network tends to $\mathring{K}$",
+        }
+    }
+
+    fn source(&self) -> &str {
+        match self.architecture {
+            Architecture::Mlp | Architecture::Conv => "TP IIb Thm 5.1",
+            Architecture::Tied => "TP IIb Thm 5.1; erratum to Prop. D.3",
+        }
+    }
+
+    fn prediction(&self) -> &str {
+        r"The relative distance $\|K_n - \mathring{K}\|_F / \|\mathring{K}\|_F$ on digits falls like
+          $n^{-1/2}$: its slope is $-1/2$ up to $0.15$ (the exponent is that of the central limit
+          theorem; the theorem itself states convergence).
+          The mean over seeds of each parameter's share, extrapolated by $m + c/n$, is the limit's
+          share up to $5\,\%$."
+    }
+
+    fn page(&self) -> Option<&str> {
+        Some(match self.architecture {
+            Architecture::Mlp => "src/experiments/ntk-init-mlp.md",
+            Architecture::Tied => "src/experiments/ntk-init-tied.md",
+            Architecture::Conv => "src/experiments/ntk-init-conv.md",
+        })
+    }
+
+    fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
+        let xi = digits(ctx, &[0, 1, 2, 3, 4, 5], 1)?;
+        let network = self.architecture.network(6)?;
+        ctx.progress().message("limit");
+        let limit = limit_kernel(&network, &xi, 6, TOLERANCE)?;
+        let (widths, n_seeds) = self.architecture.size(ctx.scale);
+        ctx.progress().message(format!("{} digits, {n_seeds} seeds", limit.size));
+        let rows = over_seeds(ctx, "kernel", &ctx.seeds(n_seeds), |seed| {
+            widths.iter().map(|&n| measure(&network, &xi, &limit, n, seed)).collect()
+        })?;
+
+        let x = abscissae(&widths);
+        let curve = slope_over_seeds(&x, &column(&rows, 0), Average::RootMeanSquare)?;
+        let mut tests = vec![Test::equals("slope of the distance", &curve.fit.slope, -0.5, SLOPE_MARGIN)?];
+        let mut shares = Table::new(
+            r"Shares of $\mathring{K}$: the mean over seeds of $\langle K_n, \mathring{K}\rangle / \langle \mathring{K}, \mathring{K}\rangle$, extrapolated to $n = \infty$ by $m + c/n$",
+            ["parameter", r"$\|\mathring{K}\|_F$", "$m$", "standard error", "$c$"],
+        );
+        for (k, (parameter, part)) in limit.parts.iter().enumerate() {
+            let fit = extrapolate_over_seeds(&x, &column(&rows, k + 1), &[1.0])?;
+            tests.push(Test::equals(
+                format!("share of `{parameter}` at infinite width"),
+                &fit.limit,
+                1.0,
+                LIMIT_MARGIN,
+            )?);
+            let norm = part.iter().map(|k| k * k).sum::<f64>().sqrt();
+            let numbers = [norm, fit.limit.value, fit.limit.standard_error, fit.coefficients[0].value];
+            shares.push([Cell::from(parameter.as_str())].into_iter().chain(numbers.map(Cell::from)));
+        }
+        let figure = slope_figure(
+            "Distance of the tangent kernel from its limit",
+            "relative Frobenius distance",
+            &[("root mean square over seeds", &curve)],
+            (-0.5, "slope −1/2"),
+            format!("Six digits, {n_seeds} seeds; bars are pointwise 95 % intervals."),
+        );
+        let notes = vec![format!(
+            "The limit engine states an error of at most {:.0e} for an entry of $\\mathring{{K}}$.",
+            limit.error
+        )];
+        let tables = vec![slope_table("Distance by width", "distance", &curve), shares];
+        Ok(Outcome { tests, tables, figures: vec![figure], notes })
+    }
+}
+
+/// Relative distance of the kernel, then the projections of the shares, in the limit's order.
+fn measure(
+    network: &Verified<Network>,
+    xi: &[f64],
+    limit: &LimitKernel,
+    n: usize,
+    seed: u64,
+) -> anyhow::Result<Vec<f64>> {
+    let data = network.program.find("xi").expect("every network here has the data `xi`");
+    let inputs = Inputs::new().with(data, xi.to_vec());
+    let kernel = empirical_kernel::<f64>(network, &inputs, &Options::new(n, seed))?.remove(0);
+    let mut measured = vec![relative_distance(&kernel.ntk, &limit.ntk)];
+    for (parameter, part) in &limit.parts {
+        let own = kernel.parts.iter().find(|(value, _)| name(network, *value) == *parameter);
+        let (_, own) = own.expect("both engines have the same parameters");
+        measured.push(projection(own, part));
+    }
+    Ok(measured)
+}

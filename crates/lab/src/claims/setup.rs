@@ -1,0 +1,194 @@
+//! What the claims share: digits, limit kernels, seeds in parallel, curves over widths.
+
+use std::collections::BTreeMap;
+
+use netsor_data::{Dataset, Scaling, load_digits, permutation};
+use netsor_ir::Network;
+use netsor_ir::transform::kernels;
+use netsor_limit::{Data, Deriver, Evaluator, Tolerance};
+use rayon::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::stats::Curve;
+use crate::{Axis, Figure, Series, Style, Table};
+
+/// Images of the given classes, `each` of every class, one class after the other, with
+/// `|x|^2 = 64`: flat, image after image, row after row.
+pub(super) fn digits(ctx: &Context, classes: &[usize], each: usize) -> anyhow::Result<Vec<f64>> {
+    let images = load_digits(&ctx.data_dir)?;
+    let scaling = Scaling::unit_range(images.inputs());
+    let images = images.scaled(&scaling)?.on_sphere()?;
+    let labels = images.classes()?;
+    let chosen: Vec<usize> = classes
+        .iter()
+        .flat_map(|class| {
+            let of_class = move |k: &usize| labels[*k] == *class;
+            (0..labels.len()).filter(of_class).take(each)
+        })
+        .collect();
+    Ok(images.select(&chosen)?.inputs().as_slice().to_vec())
+}
+
+/// Two classes of digits as +1 and -1, split into training and test points.
+pub(super) struct TwoClasses {
+    /// Training points, then test points: flat, each with `|x|^2 = 64`.
+    pub(super) inputs: Vec<f64>,
+    /// Targets of all points, in the same order.
+    pub(super) targets: Vec<f64>,
+    pub(super) n_train: usize,
+    pub(super) n_test: usize,
+}
+
+impl TwoClasses {
+    /// A random split of the classes `plus` and `minus`, a function of the seed of the run.
+    pub(super) fn load(
+        ctx: &Context,
+        (plus, minus): (usize, usize),
+        (n_train, n_test): (usize, usize),
+    ) -> anyhow::Result<Self> {
+        let images = load_digits(&ctx.data_dir)?;
+        let scaling = Scaling::unit_range(images.inputs());
+        let images: Dataset = images.scaled(&scaling)?.on_sphere()?.select_classes(&[plus, minus])?;
+        let order = permutation(images.n_points(), ctx.seed);
+        let images = images.select(&order[..(n_train + n_test).min(order.len())])?;
+        let targets = images.classes()?.iter().map(|&c| if c == 0 { 1.0 } else { -1.0 }).collect();
+        let inputs = images.inputs().as_slice().to_vec();
+        Ok(Self { inputs, targets, n_train, n_test })
+    }
+
+    pub(super) fn n_points(&self) -> usize {
+        self.n_train + self.n_test
+    }
+}
+
+/// The limit of a network's tangent kernel on some inputs.
+pub(super) struct LimitKernel {
+    /// Rows and columns.
+    pub(super) size: usize,
+    /// The kernel by rows.
+    pub(super) ntk: Vec<f64>,
+    /// The shares of the trained parameters, by name.
+    pub(super) parts: BTreeMap<String, Vec<f64>>,
+    /// The largest error of an entry, as the engine states it.
+    pub(super) error: f64,
+}
+
+/// The limit of the tangent kernel of `network`, which has the data `xi` and one output `f[i]`.
+///
+/// `rows` says which rows are needed: entries (i, j) with `i` below it are computed, and their
+/// mirror images; all others are zero.
+pub(super) fn limit_kernel(network: &Network, xi: &[f64], rows: usize, tolerance: f64) -> anyhow::Result<LimitKernel> {
+    let kernels = kernels(network)?;
+    let program = &kernels.program;
+    let output = &kernels.outputs[0];
+    let data = program.find("xi").ok_or_else(|| anyhow::anyhow!("the network `{}` has no data `xi`", program.name))?;
+    let data = Data::new().with(data, xi.to_vec());
+    let mut deriver = Deriver::new(program);
+    let total = deriver.scalar(output.ntk)?;
+    let parts = output
+        .ntk_parts
+        .iter()
+        .map(|(&parameter, &part)| Ok((name(network, parameter), deriver.scalar(part)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let graph = deriver.into_graph();
+    let tolerance = Tolerance { absolute: tolerance, relative: 0.0, ..Tolerance::default() };
+    let mut evaluator = Evaluator::new(&graph, program, &data, tolerance)?;
+    let size = program.family_sizes(output.output).iter().product::<usize>();
+    let mut error: f64 = 0.0;
+    let mut matrix = |expr| -> anyhow::Result<Vec<f64>> {
+        let mut entries = vec![0.0; size * size];
+        for i in 0..rows.min(size) {
+            for j in i..size {
+                let found = evaluator.value(expr, &[i as u32, j as u32])?;
+                error = error.max(found.error);
+                entries[i * size + j] = found.value;
+                entries[j * size + i] = found.value;
+            }
+        }
+        Ok(entries)
+    };
+    let ntk = matrix(total)?;
+    let parts = parts.into_iter().map(|(name, expr)| Ok((name, matrix(expr)?))).collect::<anyhow::Result<_>>()?;
+    Ok(LimitKernel { size, ntk, parts, error })
+}
+
+/// The name of a value of a network's program.
+pub(super) fn name(network: &Network, value: netsor_ir::ValueId) -> String {
+    network.program.value(value).name.clone()
+}
+
+/// One result a seed, computed in parallel, in the order of the seeds. Each is a unit of work that
+/// an interrupted run keeps; `key` names what it depends on besides seed and configuration.
+pub(super) fn over_seeds<T>(
+    ctx: &Context,
+    key: &str,
+    seeds: &[u64],
+    work: impl Fn(u64) -> anyhow::Result<T> + Sync,
+) -> anyhow::Result<Vec<T>>
+where
+    T: Serialize + DeserializeOwned + Send,
+{
+    ctx.progress().add_units(seeds.len());
+    let run = |&seed: &u64| ctx.unit(&format!("{key} seed={seed}"), || work(seed));
+    seeds.par_iter().map(run).collect()
+}
+
+/// `|a - b| / |b|` in the Frobenius norm.
+pub(super) fn relative_distance(a: &[f64], b: &[f64]) -> f64 {
+    let distance: f64 = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();
+    (distance / dot(b, b)).sqrt()
+}
+
+/// `<a, b> / <b, b>`: 1 when `a` agrees with `b` in the direction of `b`.
+pub(super) fn projection(a: &[f64], b: &[f64]) -> f64 {
+    dot(a, b) / dot(b, b)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Column `k` of every row.
+pub(super) fn column(rows: &[Vec<Vec<f64>>], k: usize) -> Vec<Vec<f64>> {
+    rows.iter().map(|row| row.iter().map(|at_width| at_width[k]).collect()).collect()
+}
+
+/// Widths as abscissae.
+pub(super) fn abscissae(widths: &[usize]) -> Vec<f64> {
+    widths.iter().map(|&n| n as f64).collect()
+}
+
+/// A measured curve over widths beside the predicted slope.
+pub(super) fn slope_figure(
+    title: &str,
+    what: &str,
+    curves: &[(&str, &Curve)],
+    slope: (f64, &str),
+    caption: String,
+) -> Figure {
+    let mut series = Vec::new();
+    if let Some((_, curve)) = curves.first()
+        && let (Some(first), Some(last)) = (curve.points.first(), curve.points.last())
+    {
+        let middle = (first.x * last.x).sqrt();
+        let anchor = (middle, curve.fit.at(middle));
+        series.push(Series::reference_slope(slope.1, slope.0, anchor, (first.x, last.x)));
+    }
+    for (name, curve) in curves {
+        let points = curve.points.iter().map(|p| (p.x, p.y));
+        let intervals = curve.points.iter().map(|p| p.interval);
+        series.push(Series::new(*name, Style::Markers, points).with_interval(intervals));
+    }
+    Figure { title: title.to_owned(), x: Axis::log("width n"), y: Axis::log(what), series, caption }
+}
+
+/// A measured curve as a table.
+pub(super) fn slope_table(title: &str, what: &str, curve: &Curve) -> Table {
+    let mut table = Table::new(title, ["$n$", what, "95 % from", "to"]);
+    for point in &curve.points {
+        table.push([point.x, point.y, point.interval.0, point.interval.1]);
+    }
+    table
+}
