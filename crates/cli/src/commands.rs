@@ -1,0 +1,11 @@
+//! One file a subcommand.
+
+pub(crate) mod certify;
+pub(crate) mod completions;
+pub(crate) mod fmt;
+pub(crate) mod kernel;
+pub(crate) mod limit;
+pub(crate) mod predict;
+pub(crate) mod reproduce;
+pub(crate) mod show;
+pub(crate) mod train;

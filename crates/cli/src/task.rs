@@ -1,0 +1,215 @@
+//! Data sets, architectures and what brings them together.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, bail};
+use clap::{Args, ValueEnum};
+use netsor_data::{Column, CsvOptions, Dataset, Encoding, Scaling, Split, Target};
+use netsor_ir::verify::{Verified, verify_network};
+use netsor_ir::{Axis, Dim, Id, Kind, Network, Program, ValueId};
+use netsor_zoo::{Activation, Conv1d, Mlp, Tied};
+
+use crate::source;
+use crate::values::data_of;
+
+/// A data set.
+#[derive(Args)]
+pub(crate) struct DatasetArgs {
+    /// A shipped data set (digits, breast_cancer, wine, iris, diabetes) or a CSV file
+    #[arg(long = "on", value_name = "DATA", default_value = "digits")]
+    on: String,
+    /// Folder of the shipped data sets
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data_dir: PathBuf,
+    /// Column of a CSV file that is to be predicted, by name or counted from 0; the last one by default
+    #[arg(long, value_name = "COLUMN")]
+    target: Option<String>,
+    /// The target of a CSV file is a number, not a class
+    #[arg(long)]
+    regression: bool,
+    /// How inputs are scaled; the scale is taken from the training points
+    #[arg(long, default_value = "sphere")]
+    scale: Scale,
+    /// Seed of the split into training and test points
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    split_seed: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Scale {
+    /// As they are
+    None,
+    /// Each feature with mean 0 and variance 1
+    Standard,
+    /// The range to [0, 1] for images, features standard otherwise; then every point on the sphere |x|^2 = d
+    Sphere,
+}
+
+impl DatasetArgs {
+    /// The data set as it is on disk; classes are encoded with mean 0.
+    pub(crate) fn load(&self) -> anyhow::Result<Dataset> {
+        let dataset = if netsor_data::shipped_names().any(|name| name == self.on) {
+            netsor_data::load_shipped(&self.data_dir, &self.on)?
+        } else {
+            let path = Path::new(&self.on);
+            if !path.exists() {
+                let names: Vec<&str> = netsor_data::shipped_names().collect();
+                bail!("--on {}: neither a file nor one of {}", self.on, names.join(", "));
+            }
+            let column = match &self.target {
+                None => Column::Last,
+                Some(text) => text.parse().map_or_else(|_| Column::Name(text.clone()), Column::Index),
+            };
+            let target = if self.regression { Target::Values(vec![column]) } else { Target::Class(column) };
+            netsor_data::load_csv(path, &CsvOptions { target, ..CsvOptions::default() })?
+        };
+        Ok(if dataset.labels().is_some() { dataset.encoded(Encoding::Centred)? } else { dataset })
+    }
+
+    /// Training and test points, scaled. `sizes` are their numbers; by default four fifths and the rest.
+    pub(crate) fn split(&self, n_train: Option<usize>, n_test: Option<usize>) -> anyhow::Result<Split> {
+        let all = self.load()?;
+        let n = all.n_points();
+        let n_train = n_train.unwrap_or_else(|| match n_test {
+            Some(n_test) => n.saturating_sub(n_test),
+            None => n * 4 / 5,
+        });
+        let split = all.split(n_train, self.split_seed)?;
+        let n_test = n_test.unwrap_or(split.test.n_points());
+        if split.test.n_points() < n_test || n_test == 0 {
+            bail!("{n_train} training and {n_test} test points: {} has {n} points", self.on);
+        }
+        let test = split.test.select(&(0..n_test).collect::<Vec<_>>())?;
+        let (train, test) = (split.train, test);
+        let scaling = match self.scale {
+            Scale::None => return Ok(Split { train, test }),
+            Scale::Sphere if train.image_shape().is_some() => Scaling::unit_range(train.inputs()),
+            Scale::Standard | Scale::Sphere => Scaling::standard(train.inputs()),
+        };
+        let (train, test) = (train.scaled(&scaling)?, test.scaled(&scaling)?);
+        Ok(match self.scale {
+            Scale::Sphere => Split { train: train.on_sphere()?, test: test.on_sphere()? },
+            _ => Split { train, test },
+        })
+    }
+}
+
+/// An architecture: a file, or one of the library's.
+#[derive(Args)]
+pub(crate) struct ArchitectureArgs {
+    /// File with a network; its first data axis is the batch
+    network: Option<PathBuf>,
+    /// An architecture of the library instead of a file
+    #[arg(long, value_name = "NAME", conflicts_with = "network")]
+    zoo: Option<Zoo>,
+    /// Hidden layers
+    #[arg(long, value_name = "LAYERS", default_value_t = 2)]
+    depth: u32,
+    /// Activation: relu, tanh, erf, gelu, ...
+    #[arg(long, default_value = "relu", value_parser = activation)]
+    activation: Activation,
+    /// Standard deviation of weights, relative to 1 / sqrt(fan-in)
+    #[arg(long, value_name = "STD", default_value_t = std::f64::consts::SQRT_2)]
+    w_std: f64,
+    /// Standard deviation of biases (mlp only); 0 for none
+    #[arg(long, value_name = "STD", default_value_t = 0.0)]
+    b_std: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Zoo {
+    /// Multilayer perceptron
+    Mlp,
+    /// Convolutions along the features, one channel, global average pooling
+    Conv,
+    /// Autoencoder with tied weights
+    Tied,
+}
+
+fn activation(name: &str) -> Result<Activation, String> {
+    Activation::from_name(name)
+        .ok_or_else(|| "unknown activation; try relu, tanh, erf, gelu, silu, sigmoid, sin or identity".to_owned())
+}
+
+impl ArchitectureArgs {
+    /// The network for `batch` inputs with `features` numbers each, verified. `outputs` is a wish that a file need not
+    /// meet.
+    pub(crate) fn network(&self, features: usize, outputs: usize, batch: usize) -> anyhow::Result<Verified<Network>> {
+        let dim = u32::try_from(features)?;
+        let n_outputs = u32::try_from(outputs)?;
+        let (activation, w_std) = (self.activation, self.w_std);
+        let network = match (&self.network, self.zoo) {
+            (Some(path), _) => source::read_network(path)?,
+            (None, None | Some(Zoo::Mlp)) => {
+                let (hidden, b_std) = (self.depth, self.b_std);
+                Mlp { inputs: 1, dim, hidden, outputs: n_outputs, activation, w_std, b_std }.network()?
+            }
+            (None, Some(Zoo::Conv)) => {
+                let positions = dim;
+                Conv1d { positions, hidden: self.depth, activation, w_std, ..Conv1d::default() }.network()?
+            }
+            (None, Some(Zoo::Tied)) => Tied { inputs: 1, dim, activation, w_std }.network()?,
+        };
+        Ok(verify_network(with_batch(network, features, batch)?)?)
+    }
+
+    /// What to call it in tables.
+    pub(crate) fn name(&self) -> String {
+        match (&self.network, self.zoo) {
+            (Some(path), _) => path.display().to_string(),
+            (None, zoo) => {
+                let zoo = format!("{:?}", zoo.unwrap_or(Zoo::Mlp)).to_lowercase();
+                let activation = format!("{:?}", self.activation).to_lowercase();
+                format!("{zoo}, {} x {activation}", self.depth)
+            }
+        }
+    }
+}
+
+/// A verified network with another number of inputs.
+pub(crate) fn with_batch_of(network: &Verified<Network>, batch: usize) -> anyhow::Result<Verified<Network>> {
+    let mut network = Network::clone(network);
+    let axis = batch_axis(&network.program)?;
+    network.program.axes[axis.index()].size = u32::try_from(batch)?;
+    Ok(verify_network(network)?)
+}
+
+/// The first axis of the only data value.
+fn batch_axis(program: &Program) -> anyhow::Result<Id<Axis>> {
+    let data = program.value(input(program)?);
+    let name = &data.name;
+    data.ty.family.first().copied().ok_or_else(|| {
+        anyhow!("the data `{name}` of `{}` is no family; its first index must count the inputs", program.name)
+    })
+}
+
+/// The network with its batch axis set to `batch`: the first axis of its only data value.
+fn with_batch(mut network: Network, features: usize, batch: usize) -> anyhow::Result<Network> {
+    let program = &mut network.program;
+    let data = input(program)?;
+    let value = program.value(data);
+    let name = value.name.clone();
+    let axis = batch_axis(program)?;
+    let size = match value.ty.kind {
+        Kind::Vector(Dim::Finite(size)) => size as usize,
+        _ => 1,
+    };
+    let each = size * program.family_sizes(data)[1..].iter().product::<usize>();
+    if each != features {
+        bail!("the data `{name}` of `{}` has {each} numbers an input, the data set has {features}", program.name);
+    }
+    if program.tables.iter().any(|table| table.axes.contains(&axis)) {
+        bail!("a table of `{}` is indexed by the inputs, so that their number is fixed", program.name);
+    }
+    program.axes[axis.index()].size = u32::try_from(batch)?;
+    Ok(network)
+}
+
+/// The only data value of a program.
+pub(crate) fn input(program: &Program) -> anyhow::Result<ValueId> {
+    let mut data = data_of(program);
+    match (data.next(), data.next()) {
+        (Some(id), None) => Ok(id),
+        _ => Err(anyhow!("`{}` needs exactly one data value to be used on a data set", program.name)),
+    }
+}

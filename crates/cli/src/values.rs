@@ -1,0 +1,166 @@
+//! Numbers for the data of a program: `--data NAME=FILE` or `--data NAME=[[...]]`.
+
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use netsor_ir::{Dim, Instr, Kind, Program, ValueId};
+
+/// Numbers for data.
+#[derive(Args)]
+pub(crate) struct DataArgs {
+    /// Numbers of a data value: a list such as 'xi=[[1,0],[0,1]]', or a CSV, NPY or JSON file (repeat for more)
+    ///
+    /// Members of a family come in order, the last index fastest; the coordinates of a vector come last.
+    #[arg(long = "data", value_name = "NAME=VALUES")]
+    data: Vec<String>,
+}
+
+impl DataArgs {
+    /// The numbers of every data value that was given, with their number checked.
+    pub(crate) fn read(&self, program: &Program) -> anyhow::Result<Vec<(ValueId, Vec<f64>)>> {
+        let mut given: Vec<(ValueId, Vec<f64>)> = Vec::new();
+        for text in &self.data {
+            let (name, values) =
+                text.split_once('=').ok_or_else(|| anyhow!("--data {text}: expected NAME=FILE or NAME=[...]"))?;
+            let id = program
+                .find(name)
+                .filter(|&id| matches!(program.value(id).instr, Instr::Data))
+                .ok_or_else(|| anyhow!("--data {name}: `{}` has no data of this name{}", program.name, hint(program)))?;
+            if given.iter().any(|(other, _)| *other == id) {
+                bail!("--data {name}: given twice");
+            }
+            let numbers = numbers(values).with_context(|| format!("--data {name}"))?;
+            let expected = count(program, id);
+            if numbers.len() != expected {
+                bail!("--data {name}: expected {expected} numbers, found {}", numbers.len());
+            }
+            given.push((id, numbers));
+        }
+        Ok(given)
+    }
+
+    /// As [`DataArgs::read`], where nothing may be missing.
+    pub(crate) fn read_all(&self, program: &Program) -> anyhow::Result<Vec<(ValueId, Vec<f64>)>> {
+        let given = self.read(program)?;
+        for id in data_of(program) {
+            if given.iter().all(|(other, _)| *other != id) {
+                let name = &program.value(id).name;
+                bail!("no numbers for the data `{name}`: give {} with --data '{name}=[...]'", count(program, id));
+            }
+        }
+        Ok(given)
+    }
+}
+
+/// The data values of a program.
+pub(crate) fn data_of(program: &Program) -> impl Iterator<Item = ValueId> + '_ {
+    program.value_ids().filter(|&id| matches!(program.value(id).instr, Instr::Data))
+}
+
+/// How many numbers a data value has.
+fn count(program: &Program, id: ValueId) -> usize {
+    let size = match program.value(id).ty.kind {
+        Kind::Vector(Dim::Finite(size)) => size as usize,
+        _ => 1,
+    };
+    program.family_sizes(id).iter().product::<usize>() * size
+}
+
+fn hint(program: &Program) -> String {
+    let names: Vec<String> = data_of(program).map(|id| format!("`{}`", program.value(id).name)).collect();
+    if names.is_empty() { "; it has none at all".to_owned() } else { format!("; it has {}", names.join(", ")) }
+}
+
+/// A list, or the contents of a file.
+fn numbers(text: &str) -> anyhow::Result<Vec<f64>> {
+    let text = text.trim();
+    if text.starts_with('[') || text.parse::<f64>().is_ok() {
+        return from_json(text);
+    }
+    let path = Path::new(text);
+    if path.extension().is_some_and(|e| e == "npy") {
+        return Ok(netsor_data::load_npy(path)?.as_slice().to_vec());
+    }
+    let bytes = netsor_data::read_file(path)?;
+    let content = String::from_utf8(bytes).with_context(|| format!("{text} is not UTF-8"))?;
+    if path.extension().is_some_and(|e| e == "json") {
+        return from_json(&content).with_context(|| format!("in {text}"));
+    }
+    from_csv(&content).with_context(|| format!("in {text}"))
+}
+
+fn from_json(text: &str) -> anyhow::Result<Vec<f64>> {
+    fn flatten(value: &serde_json::Value, out: &mut Vec<f64>) -> anyhow::Result<()> {
+        match value {
+            serde_json::Value::Array(items) => items.iter().try_for_each(|item| flatten(item, out)),
+            serde_json::Value::Number(number) => {
+                out.push(number.as_f64().ok_or_else(|| anyhow!("{number} is not a number of double precision"))?);
+                Ok(())
+            }
+            other => bail!("expected numbers and lists, found {other}"),
+        }
+    }
+    let value: serde_json::Value = serde_json::from_str(text).context("not a list of numbers")?;
+    let mut out = Vec::new();
+    flatten(&value, &mut out)?;
+    Ok(out)
+}
+
+/// Rows of numbers between commas; a first line without numbers is a head.
+fn from_csv(text: &str) -> anyhow::Result<Vec<f64>> {
+    let mut out = Vec::new();
+    for (k, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        if k == 0 && fields.iter().all(|field| field.parse::<f64>().is_err()) {
+            continue;
+        }
+        for field in fields {
+            let number: f64 = field.parse().map_err(|_| anyhow!("line {}: `{field}` is not a number", k + 1))?;
+            if !number.is_finite() {
+                bail!("line {}: {number} is not finite", k + 1);
+            }
+            out.push(number);
+        }
+    }
+    Ok(out)
+}
+
+/// The indices of member `flat` of a family, the last one fastest.
+pub(crate) fn member(sizes: &[usize], mut flat: usize) -> Vec<u32> {
+    let mut at = vec![0; sizes.len()];
+    for k in (0..sizes.len()).rev() {
+        at[k] = (flat % sizes[k]) as u32;
+        flat /= sizes[k];
+    }
+    at
+}
+
+/// `name[0,2]`, or the name alone.
+pub(crate) fn member_name(name: &str, at: &[u32]) -> String {
+    if at.is_empty() {
+        return name.to_owned();
+    }
+    format!("{name}[{}]", at.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_and_tables_are_flattened() {
+        assert_eq!(numbers("[[1, 2], [3, -4.5]]").unwrap(), [1.0, 2.0, 3.0, -4.5]);
+        assert_eq!(numbers("2").unwrap(), [2.0]);
+        assert_eq!(from_csv("a,b\n1, 2\n\n3,4\n").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert!(from_csv("1,x\n").is_err() && from_csv("1,inf\n").is_err());
+        assert!(from_json("[1, \"a\"]").is_err() && numbers("no/such/file.csv").is_err());
+    }
+
+    #[test]
+    fn members_are_counted_like_digits() {
+        assert_eq!(member(&[2, 3], 5), [1, 2]);
+        assert_eq!(member_name("K", &member(&[2, 3], 1)), "K[0,1]");
+        assert_eq!(member_name("m", &member(&[], 0)), "m");
+    }
+}
