@@ -26,6 +26,7 @@ use crate::expr::{ExprId, Exprs};
 use crate::id::Id;
 use crate::index::{Guard, Index};
 use crate::number::{Number, integer};
+use crate::syntax::is_value_name;
 use crate::program::{
     Axis, Dim, Instr, Kind, Law, Operand, Program, Scale, Table, Type, Value, ValueId, WidthClass, symbol_of,
 };
@@ -83,8 +84,11 @@ impl Program {
         Id::new(self.tables.len() - 1)
     }
 
-    /// A name that starts with `stem` and is not taken.
+    /// A name that starts with `stem` and is not taken. A member's suffix such as `@1` may only end a name, so one that
+    /// is followed by more becomes `_1`.
     pub fn unused_name(&self, stem: &str) -> String {
+        let replaced = (!is_value_name(stem)).then(|| stem.replace('@', "_"));
+        let stem = replaced.as_deref().unwrap_or(stem);
         let taken = |name: &str| {
             self.values.iter().any(|v| v.name == name)
                 || self.axes.iter().any(|a| a.name == name)

@@ -13,6 +13,7 @@
 //! | [`sobol`] | Owen-scrambled Sobol' points in any dimension |
 //! | [`quadrature`] | Gauss-Legendre and Gauss-Hermite rules, the trapezoid rule on the line, adaptive integration |
 //! | [`sum`] | sums in a fixed order |
+//! | [`ode`] | ordinary differential equations under error control |
 //!
 //! ```
 //! use netsor_num::{functions, normal, quadrature::gauss_legendre, streams::Streams};
@@ -31,6 +32,7 @@
 
 pub mod functions;
 pub mod normal;
+pub mod ode;
 pub mod quadrature;
 pub mod real;
 pub mod sobol;

@@ -1,0 +1,93 @@
+//! Why a hierarchy was not computed.
+
+use netsor_finite::FiniteError;
+use netsor_ir::transform::TransformError;
+use netsor_num::ode::OdeError;
+use thiserror::Error;
+
+/// The error type of the crate.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum NthError {
+    /// An activation with a kink or a jump.
+    #[error(
+        "`{value}` uses `{function}`, which has a {what}: the hierarchy needs bounded derivatives of every order \
+         (Huang and Yau 2020, Assumption 2.1); use softplus(a x)/a, which tends to relu as a grows, or another smooth \
+         activation"
+    )]
+    NotSmooth {
+        /// The value whose definition has it.
+        value: String,
+        /// The function.
+        function: &'static str,
+        /// `kink` or `jump`.
+        what: &'static str,
+    },
+    /// The hierarchy is about one function.
+    #[error("the hierarchy is defined for one output, the network has {found}")]
+    Outputs {
+        /// How many there are.
+        found: usize,
+    },
+    /// The order of a kernel or of a truncation.
+    #[error("{what} must be {expected}, not {found}")]
+    Order {
+        /// Which order.
+        what: &'static str,
+        /// What is allowed.
+        expected: String,
+        /// What was given.
+        found: usize,
+    },
+    /// A list of numbers of the wrong length.
+    #[error("{what} needs {expected} numbers, {found} were given")]
+    Length {
+        /// Which list.
+        what: &'static str,
+        /// How many it needs.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+    /// A number that is out of range.
+    #[error("{what} must be {expected}, not {found}")]
+    Number {
+        /// Which number.
+        what: &'static str,
+        /// What is allowed.
+        expected: &'static str,
+        /// What was given.
+        found: f64,
+    },
+    /// The computation would need more memory than allowed.
+    #[error(
+        "K^({order}) of {points} points at width {width} needs {:.3} GB, the limit is {:.3} GB; raise it in the \
+         options, or take fewer points, a smaller width or a lower order",
+        *bytes as f64 / 1e9,
+        *limit as f64 / 1e9
+    )]
+    Memory {
+        /// The highest order asked for.
+        order: usize,
+        /// Points times components.
+        points: usize,
+        /// The width.
+        width: usize,
+        /// What would be needed.
+        bytes: u128,
+        /// What is allowed.
+        limit: u128,
+    },
+    /// The program made of the network breaks an invariant: an error of this library.
+    #[error("the program of the hierarchy is not valid:\n{0}")]
+    Invalid(String),
+    /// A transform of the network failed.
+    #[error(transparent)]
+    Transform(#[from] TransformError),
+    /// The network was not run.
+    #[error(transparent)]
+    Finite(#[from] FiniteError),
+    /// The differential equation was not solved.
+    #[error(transparent)]
+    Ode(#[from] OdeError),
+}

@@ -1,0 +1,225 @@
+//! The kernels of a network as it is, on all index tuples of a batch.
+
+use netsor_finite::{Inputs, Options, State, execute};
+use netsor_ir::program::{Instr, Kind, ValueId};
+
+use crate::{Hierarchy, NthError};
+
+/// `K^(r)` on test and training points: the first two arguments run over all points, the others over the training
+/// points. Symmetric in the first two arguments, and stored once for both orders.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelTensor {
+    points: usize,
+    train: usize,
+    order: usize,
+    data: Vec<f64>,
+}
+
+impl KernelTensor {
+    /// From all entries `full[a, b, c, ..]`, each index over all `points`, the last fastest.
+    ///
+    /// The lower triangle is kept: exact arithmetic has both equal, the rounding of the two differs.
+    pub(crate) fn from_full(full: &[f64], points: usize, train: usize, order: usize) -> Self {
+        let later = order - 2;
+        let mut data = Vec::with_capacity(points * (points + 1) / 2 * train.pow(later as u32));
+        let block = points.pow(later as u32);
+        for b in 0..points {
+            for a in 0..=b {
+                let start = (b * points + a) * block;
+                push_train(&full[start..start + block], points, train, later, &mut data);
+            }
+        }
+        Self { points, train, order, data }
+    }
+
+    /// The order `r`.
+    pub fn order(&self) -> usize {
+        self.order
+    }
+
+    /// Test and training points.
+    pub fn n_points(&self) -> usize {
+        self.points
+    }
+
+    /// Training points, which come first.
+    pub fn n_train(&self) -> usize {
+        self.train
+    }
+
+    /// Numbers for one pair of first arguments.
+    pub fn block_len(&self) -> usize {
+        self.train.pow(self.order as u32 - 2)
+    }
+
+    /// All stored numbers: pairs `(a, b)` with `a <= b` in the order (0,0), (0,1), (1,1), (0,2), ..., and for each the
+    /// later arguments, the last fastest.
+    pub fn packed(&self) -> &[f64] {
+        &self.data
+    }
+
+    /// The entries `K(a, b, ..)` for all later arguments.
+    ///
+    /// # Panics
+    /// If `a` or `b` is no point.
+    pub fn block(&self, a: usize, b: usize) -> &[f64] {
+        let len = self.block_len();
+        let pair = pair(a, b);
+        &self.data[pair * len..(pair + 1) * len]
+    }
+
+    /// One entry.
+    ///
+    /// # Panics
+    /// If the number of arguments is not the order, or one is out of range.
+    pub fn get(&self, arguments: &[usize]) -> f64 {
+        assert_eq!(arguments.len(), self.order, "a kernel of order r has r arguments");
+        let later = arguments[2..].iter().fold(0, |at, &c| {
+            assert!(c < self.train, "later arguments are training points");
+            at * self.train + c
+        });
+        self.block(arguments[0], arguments[1])[later]
+    }
+
+    /// The largest absolute value.
+    pub fn norm_max(&self) -> f64 {
+        self.data.iter().fold(0.0, |m, x| m.max(x.abs()))
+    }
+
+    /// The root mean square over all index tuples.
+    pub fn norm_rms(&self) -> f64 {
+        let len = self.block_len();
+        let mut sum = 0.0;
+        for b in 0..self.points {
+            for a in 0..=b {
+                let weight = if a == b { 1.0 } else { 2.0 };
+                sum += weight * self.block(a, b).iter().map(|x| x * x).sum::<f64>();
+            }
+        }
+        (sum / (self.points * self.points * len) as f64).sqrt()
+    }
+}
+
+/// The position of the pair `{a, b}` in packed storage.
+pub(crate) fn pair(a: usize, b: usize) -> usize {
+    let (low, high) = if a <= b { (a, b) } else { (b, a) };
+    high * (high + 1) / 2 + low
+}
+
+fn push_train(block: &[f64], points: usize, train: usize, axes: usize, out: &mut Vec<f64>) {
+    if axes == 0 {
+        out.extend_from_slice(block);
+        return;
+    }
+    let len = block.len() / points;
+    for c in 0..train {
+        push_train(&block[c * len..(c + 1) * len], points, train, axes - 1, out);
+    }
+}
+
+/// The output and the kernels at one set of parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernels {
+    /// The output on all points.
+    pub f: Vec<f64>,
+    /// `K^(2), K^(3), ...`
+    pub kernels: Vec<KernelTensor>,
+    /// The share of each trained parameter in `K^(2)`.
+    pub parts: Vec<(ValueId, KernelTensor)>,
+    /// `(nabla^k f_a)(g_b1, .., g_bk)` for `k = 1, 2, ..` and all points: full, `a` slowest. Only with bold kernels.
+    pub derivatives: Vec<Vec<f64>>,
+}
+
+impl Kernels {
+    /// `K^(r)`.
+    ///
+    /// # Errors
+    /// If it was not computed.
+    pub fn of_order(&self, r: usize) -> Result<&KernelTensor, NthError> {
+        r.checked_sub(2).and_then(|k| self.kernels.get(k)).ok_or_else(|| {
+            let expected = format!("between 2 and {}", self.kernels.len() + 1);
+            NthError::Order { what: "the order of a kernel", expected, found: r }
+        })
+    }
+}
+
+/// How kernels are computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelOptions {
+    /// The width `m`.
+    pub width: usize,
+    /// The seed of drawn parameters.
+    pub seed: u64,
+    /// How many of the points, from the first on, are training points; all of them by default.
+    pub train: Option<usize>,
+    /// Refuse to start if more bytes than this would be needed; 4 GB by default.
+    pub memory_limit: u128,
+}
+
+impl KernelOptions {
+    /// The options for width `width` and seed `seed`.
+    pub fn new(width: usize, seed: u64) -> Self {
+        Self { width, seed, train: None, memory_limit: 4_000_000_000 }
+    }
+
+    /// With the first `train` points as training points.
+    #[must_use]
+    pub fn with_train(self, train: usize) -> Self {
+        Self { train: Some(train), ..self }
+    }
+
+    /// The number of training points among `points`.
+    pub(crate) fn n_train(&self, points: usize) -> Result<usize, NthError> {
+        let train = self.train.unwrap_or(points);
+        if (1..=points).contains(&train) {
+            return Ok(train);
+        }
+        let expected = format!("between 1 and {points}");
+        Err(NthError::Order { what: "the number of training points", expected, found: train })
+    }
+}
+
+/// The bytes that running the hierarchy at a width needs: every value of the program once, in double precision.
+pub fn estimated_bytes(hierarchy: &Hierarchy, width: usize) -> u128 {
+    let program = &hierarchy.program;
+    let of = |id: ValueId| -> u128 {
+        let value = program.value(id);
+        let size = |dim| program.dim_size(dim, width) as u128;
+        let member = match value.ty.kind {
+            Kind::Matrix { rows, cols } => size(rows) * size(cols),
+            Kind::Vector(dim) => size(dim),
+            Kind::Scalar => 1,
+        };
+        // A matrix product gathers its operands and its results once more.
+        let copies = if matches!(value.instr, Instr::MatMul { .. }) { 2 } else { 1 };
+        program.family_sizes(id).iter().fold(member, |n, &k| n.saturating_mul(k as u128)).saturating_mul(8 * copies)
+    };
+    program.value_ids().fold(0, |sum: u128, id| sum.saturating_add(of(id)))
+}
+
+/// Runs a hierarchy at a width with drawn parameters, or with those that `inputs` supply; `inputs` also has the data.
+///
+/// # Errors
+/// [`NthError::Memory`] before anything is allocated; otherwise as [`execute`].
+pub fn kernels_at(hierarchy: &Hierarchy, inputs: &Inputs, options: &KernelOptions) -> Result<Kernels, NthError> {
+    let points = hierarchy.n_points();
+    let train = options.n_train(points)?;
+    let bytes = estimated_bytes(hierarchy, options.width);
+    if options.memory_limit < bytes {
+        let (order, width, limit) = (hierarchy.order(), options.width, options.memory_limit);
+        return Err(NthError::Memory { order, points, width, bytes, limit });
+    }
+    let mut wanted = hierarchy.kernels.clone();
+    wanted.push(hierarchy.output);
+    wanted.extend(&hierarchy.derivatives);
+    wanted.extend(hierarchy.parts.values());
+    let run = Options::new(options.width, options.seed);
+    let state: State<f64> = execute(&hierarchy.program, inputs, &wanted, &run)?;
+    let tensor = |v, order| KernelTensor::from_full(&state.numbers(v), points, train, order);
+    Ok(Kernels {
+        f: state.numbers(hierarchy.output),
+        kernels: hierarchy.kernels.iter().enumerate().map(|(k, &v)| tensor(v, k + 2)).collect(),
+        parts: hierarchy.parts.iter().map(|(&parameter, &v)| (parameter, tensor(v, 2))).collect(),
+        derivatives: hierarchy.derivatives.iter().map(|&v| state.numbers(v)).collect(),
+    })
+}
