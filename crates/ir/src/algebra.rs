@@ -246,59 +246,70 @@ impl Exprs {
 
     /// The guarded sum of `body` over the free `variables`, simplified.
     ///
-    /// A guard that never holds gives 0; a guard that equates a summed variable with another index of the same axis
-    /// substitutes it. Substituting a position assumes that it lies on the axis, which the verifier checks for
-    /// programs and transforms keep.
+    /// A guard that never holds gives 0, one that always holds is dropped, and signs and numeric factors come out. An
+    /// equation between two variables is left alone: they may range over different axes.
     pub fn sum(
         &mut self,
         variables: &[(Index, Id<Axis>)],
         guards: impl IntoIterator<Item = Guard>,
         body: ExprId,
     ) -> ExprId {
-        let mut variables: SmallVec<[(Index, Id<Axis>); 2]> = variables.iter().copied().collect();
         let mut guards: SmallVec<[Guard; 2]> = guards.into_iter().collect();
-        let mut body = body;
-        loop {
-            if self.is_zero(body) || guards.iter().any(|g| g.truth() == Truth::Never) {
-                return self.integer(0);
-            }
-            guards.retain(|g| g.truth() != Truth::Always);
-            let solved = guards.iter().enumerate().find_map(|(at, guard)| {
-                let (a, b) = guard.as_equality()?;
-                let summed = |i: Index| variables.iter().any(|&(v, _)| v == i);
-                // Prefer to eliminate the younger variable, so that what remains is named by the outer one.
-                if summed(b) && !matches!(a, Index::At(_)) {
-                    Some((at, b, a))
-                } else if summed(a) {
-                    Some((at, a, b))
-                } else {
-                    None
-                }
-            });
-            let Some((at, variable, replacement)) = solved else { break };
-            guards.remove(at);
-            variables.retain(|&mut (v, _)| v != variable);
-            let rename = |i: Index| if i == variable { replacement } else { i };
-            guards = guards.iter().map(|g| g.map(rename)).collect();
-            body = self.map_indices(body, &mut |i| rename(i));
+        if self.is_zero(body) || guards.iter().any(|g| g.truth() == Truth::Never) {
+            return self.integer(0);
         }
+        guards.retain(|g| g.truth() != Truth::Always);
         guards.sort();
         guards.dedup();
         if variables.is_empty() && guards.is_empty() {
             return body;
         }
-        // Pull signs and numeric factors out, and join directly nested sums.
         match self.node(body).clone() {
             Expr::Neg(inner) => {
-                let sum = self.sum(&variables, guards, inner);
+                let sum = self.sum(variables, guards, inner);
                 self.neg(sum)
             }
             Expr::Mul(a, b) if matches!(self.node(a), Expr::Const(_) | Expr::Width(_)) => {
-                let sum = self.sum(&variables, guards, b);
+                let sum = self.sum(variables, guards, b);
                 self.mul(a, sum)
             }
-            _ => self.sum_exact(&variables, guards, body),
+            _ => self.sum_exact(variables, guards, body),
         }
+    }
+
+    /// As [`Exprs::sum`], where the equations in `same` are known to be between indices of one axis: two mentions of the
+    /// same position of a family. They are solved for summed variables, and kept as guards where there are none.
+    pub fn sum_matching(
+        &mut self,
+        variables: &[(Index, Id<Axis>)],
+        same: impl IntoIterator<Item = (Index, Index)>,
+        guards: impl IntoIterator<Item = Guard>,
+        body: ExprId,
+    ) -> ExprId {
+        let mut variables: SmallVec<[(Index, Id<Axis>); 2]> = variables.iter().copied().collect();
+        let mut guards: SmallVec<[Guard; 2]> = guards.into_iter().collect();
+        let mut same: SmallVec<[(Index, Index); 4]> = same.into_iter().collect();
+        let mut body = body;
+        let mut kept: SmallVec<[Guard; 2]> = SmallVec::new();
+        while let Some((a, b)) = same.pop() {
+            let summed = |i: Index| variables.iter().any(|&(v, _)| v == i);
+            let (variable, replacement) = match (summed(a), summed(b)) {
+                _ if a == b => continue,
+                (_, true) => (b, a),
+                (true, false) => (a, b),
+                (false, false) => {
+                    kept.push(Guard::equal(a, b));
+                    continue;
+                }
+            };
+            variables.retain(|&mut (v, _)| v != variable);
+            let rename = |i: Index| if i == variable { replacement } else { i };
+            guards.iter_mut().chain(&mut kept).for_each(|g| *g = g.map(rename));
+            same.iter_mut().for_each(|(x, y)| (*x, *y) = (rename(*x), rename(*y)));
+            body = self.map_indices(body, &mut |i| rename(i));
+        }
+        guards.extend(kept);
+        self.sum(&variables, guards, body)
     }
 
     /// The node built again by the simplifying constructors; sums are left as they are.
@@ -360,13 +371,16 @@ mod tests {
     }
 
     #[test]
-    fn sums_solve_their_guards() {
+    fn sums_solve_trusted_equations_only() {
         let mut e = Exprs::new();
         let axis: Id<Axis> = Id::new(0);
         let (i, q) = (Index::Var(0), Index::Var(7));
         let body = e.reference(Symbol(0), [q]);
-        assert_eq!(e.sum(&[(q, axis)], [Guard::equal(q, i)], body), e.reference(Symbol(0), [i]));
-        assert_eq!(e.sum(&[(q, axis)], [Guard::equal(q, Index::At(2))], body), e.reference(Symbol(0), [Index::At(2)]));
+        assert_eq!(e.sum_matching(&[(q, axis)], [(q, i)], [], body), e.reference(Symbol(0), [i]));
+        let at = Index::At(2);
+        assert_eq!(e.sum_matching(&[(q, axis)], [(at, q)], [], body), e.reference(Symbol(0), [at]));
+        let guarded = e.sum(&[(q, axis)], [Guard::equal(q, i)], body);
+        assert!(matches!(e.node(guarded), Expr::Sum(_)));
         let never = Guard::equal(Index::At(1), Index::At(2));
         let zero = e.integer(0);
         assert_eq!(e.sum(&[(q, axis)], [never], body), zero);

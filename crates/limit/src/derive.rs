@@ -27,6 +27,8 @@ pub struct DotTerm {
     pub indices: Indices,
     /// Summed variables.
     pub variables: Vec<(Index, Id<netsor_ir::Axis>)>,
+    /// Pairs of indices that must be equal, for both products to be with the same member of a family of matrices.
+    pub same: Vec<(Index, Index)>,
     /// Conditions.
     pub guards: Vec<Guard>,
     /// `s(W) E dZ^x / dZhat^{W'y}`, a scalar expression.
@@ -294,12 +296,7 @@ impl<'p> Deriver<'p> {
                 Index::Var(k) => occurrence.indices.get(k as usize).copied().unwrap_or(i),
                 other => other,
             };
-            let guards: Vec<Guard> = occurrence
-                .guards
-                .iter()
-                .cloned()
-                .chain(product.matrix.indices.iter().zip(&member).map(|(&a, &b)| Guard::equal(a, at(b))))
-                .collect();
+            let same = product.matrix.indices.iter().zip(&member).map(|(&a, &b)| (a, at(b))).collect();
             let mean = self.expectation(occurrence.coefficient, &name)?;
             let strength = self.graph.pool.constant(product.strength.clone());
             let coefficient = self.graph.pool.mul(strength, mean);
@@ -310,7 +307,8 @@ impl<'p> Deriver<'p> {
                 vector: y.value,
                 indices: y.indices.iter().map(|&i| at(i)).collect(),
                 variables: occurrence.variables.to_vec(),
-                guards,
+                same,
+                guards: occurrence.guards.to_vec(),
                 coefficient,
             });
         }
@@ -323,7 +321,8 @@ impl<'p> Deriver<'p> {
             let pool = &mut self.graph.pool;
             let z = pool.mul(inverse, z);
             let value = pool.mul(term.coefficient, z);
-            let value = pool.sum(&term.variables, term.guards.iter().cloned(), value);
+            let value =
+                pool.sum_matching(&term.variables, term.same.iter().copied(), term.guards.iter().cloned(), value);
             sum = pool.add(sum, value);
         }
         let power = (product.variance.power + Power::from_integer(1)) * half + leading;
@@ -371,14 +370,11 @@ impl<'p> Deriver<'p> {
             let z_u = self.z(u.value)?.expr;
             let z_u = self.instantiate(z_u, &at_u);
             let mean = self.expectation(occurrence.coefficient, &name)?;
-            let guards: Vec<Guard> = occurrence
-                .guards
-                .iter()
-                .cloned()
-                .chain(product.matrix.indices.iter().zip(&member).map(|(&a, &b)| Guard::equal(a, at(b))))
-                .collect();
+            let same: Vec<(Index, Index)> =
+                product.matrix.indices.iter().zip(&member).map(|(&a, &b)| (a, at(b))).collect();
             let value = self.graph.pool.mul(z_u, mean);
-            let value = self.graph.pool.sum(&occurrence.variables, guards, value);
+            let value =
+                self.graph.pool.sum_matching(&occurrence.variables, same, occurrence.guards.iter().cloned(), value);
             total = self.graph.pool.add(total, value);
         }
         let strength = self.graph.pool.constant(product.strength.clone());

@@ -434,19 +434,19 @@ impl<'a> Sweep<'a> {
         let mut variables: Vec<(Index, Id<Axis>)> =
             consumer_axes.iter().enumerate().map(|(k, &axis)| (Index::Var(first + k as u32), axis)).collect();
         variables.extend(mention.occurrence.variables.iter().copied());
-        let mut guards: Vec<Guard> = mention
+        let mut same: Vec<(Index, Index)> = mention
             .occurrence
             .indices
             .iter()
             .enumerate()
-            .map(|(k, &index)| Guard::equal(Index::Var(k as u32), rename(index)))
+            .map(|(k, &index)| (Index::Var(k as u32), rename(index)))
             .collect();
-        guards.extend(mention.occurrence.guards.iter().map(|g| g.map(&rename)));
+        let guards: Vec<Guard> = mention.occurrence.guards.iter().map(|g| g.map(&rename)).collect();
         // Seeds: aligned with an index of the consumer, or a further index of its adjoint.
         let mut dy_indices: Vec<Index> = (0..consumer_axes.len() as u32).map(|k| Index::Var(first + k)).collect();
         for (s, &term) in seed_terms.iter().enumerate() {
             match adjoint.aligned[s] {
-                Some(at) => guards.push(Guard::equal(term, Index::Var(first + at as u32))),
+                Some(at) => same.push((term, Index::Var(first + at as u32))),
                 None => dy_indices.push(term),
             }
         }
@@ -460,11 +460,11 @@ impl<'a> Sweep<'a> {
             other => rename(other),
         });
         if mention.through == Through::MatMul {
-            return self.program.exprs.sum(&variables, guards, coefficient);
+            return self.program.exprs.sum_matching(&variables, same, guards, coefficient);
         }
         let dy = self.program.member(adjoint.value, &dy_indices);
         let product = self.program.exprs.mul(coefficient, dy);
-        let summed = self.program.exprs.sum(&variables, guards, product);
+        let summed = self.program.exprs.sum_matching(&variables, same, guards, product);
         let target_is_scalar = self.network.program.value(target).ty.kind == Kind::Scalar;
         match (mention.through, target_is_scalar) {
             (Through::Map, false) | (Through::Scalar, _) | (Through::MatMul, _) => summed,

@@ -173,7 +173,7 @@ impl Moments {
         variables.extend(second.variables.iter().map(|&(v, axis)| (apart(v), axis)));
         let mut guards = first.guards.clone();
         guards.extend(second.guards.iter().map(|g| g.map(apart)));
-        guards.extend(first.member.iter().zip(&second.member).map(|(&a, &b)| Guard::equal(a, apart(b))));
+        let same = first.member.iter().zip(&second.member).map(|(&a, &b)| (a, apart(b)));
         let mut product = self.product(program, &first.rows, &rename(&second.rows));
         if let (Some(a), Some(b)) = (&first.cols, &second.cols) {
             let cols = self.product(program, a, &rename(b));
@@ -183,7 +183,7 @@ impl Moments {
             let factor = width_power(program, dim, power(-1, 2));
             product = program.exprs.mul(factor, product);
         }
-        program.exprs.sum(&variables, guards, product)
+        program.exprs.sum_matching(&variables, same, guards, product)
     }
 }
 
@@ -225,8 +225,7 @@ fn output_covariance(
     let k = indices.len() as u32;
     let rank = network.program.value(output).ty.family.len() as u32;
     // Independent components: the indices beyond the family say which.
-    let same_component: Vec<Guard> =
-        (rank..k).map(|c| Guard::equal(Index::Var(c), Index::Var(k + c))).collect();
+    let same_component: Vec<(Index, Index)> = (rank..k).map(|c| (Index::Var(c), Index::Var(k + c))).collect();
     let mut parts = Vec::new();
     linear_parts(network, program, output, &mut parts)?;
     let mut terms = Vec::new();
@@ -244,15 +243,13 @@ fn output_covariance(
             variables.extend(second.variables.iter().map(|&(v, axis)| (apart(v), axis)));
             let mut guards = first.guards.clone();
             guards.extend(second.guards.iter().map(|g| g.map(apart)));
-            guards.extend(same_component.iter().cloned());
+            let mut same = same_component.clone();
             let b = program.exprs.map_indices(second.coefficient, &mut |i| apart(i));
             let coefficients = program.exprs.mul(first.coefficient, b);
             let core = match (&first.readout, &second.readout) {
                 (Some(x), Some(y)) => {
                     let y = Operand { value: y.value, indices: y.indices.iter().map(|&i| apart(i)).collect() };
-                    guards.extend(
-                        first.member.iter().zip(&second.member).map(|(&a, &b)| Guard::equal(a, apart(b))),
-                    );
+                    same.extend(first.member.iter().zip(&second.member).map(|(&a, &b)| (a, apart(b))));
                     let variance = match &network.program.value(first.source).instr {
                         Instr::Matrix { variance } => scale(program, variance),
                         _ => program.exprs.integer(1),
@@ -271,7 +268,7 @@ fn output_covariance(
                 }
             };
             let product = program.exprs.mul(coefficients, core);
-            terms.push(program.exprs.sum(&variables, guards, product));
+            terms.push(program.exprs.sum_matching(&variables, same, guards, product));
         }
     }
     Ok(program.exprs.add_all(terms))

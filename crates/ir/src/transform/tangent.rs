@@ -329,8 +329,9 @@ impl Tangents {
         transposed: bool,
         vector: &Operand,
     ) -> ExprId {
-        let (apart, variables, mut guards) = self.renamed(id, gradient);
-        guards.extend(matrix.indices.iter().zip(&gradient.member).map(|(&a, &b)| Guard::equal(a, apart(b))));
+        let (apart, variables, guards) = self.renamed(id, gradient);
+        let same: Vec<(Index, Index)> =
+            matrix.indices.iter().zip(&gradient.member).map(|(&a, &b)| (a, apart(b))).collect();
         let rename = |o: &Operand| Operand { value: o.value, indices: o.indices.iter().map(|&i| apart(i)).collect() };
         let Some(cols) = &gradient.cols else { return self.program.exprs.integer(0) };
         let (out, inner) = if transposed { (cols, &gradient.rows) } else { (&gradient.rows, cols) };
@@ -338,7 +339,7 @@ impl Tangents {
         let product = self.moments.product(&mut self.program, &inner, vector);
         let out = self.program.member(out.value, &out.indices);
         let term = self.program.exprs.mul(product, out);
-        let summed = self.program.exprs.sum(&variables, guards, term);
+        let summed = self.program.exprs.sum_matching(&variables, same, guards, term);
         let rate = scale(&mut self.program, rate);
         let up = self.scaling(Some(id), None);
         let down = width_power(&mut self.program, gradient.normalisation, power(-1, 2));
@@ -356,11 +357,12 @@ impl Tangents {
             if gradient.parameter != id {
                 continue;
             }
-            let (apart, variables, mut guards) = self.renamed(id, &gradient);
-            guards.extend((0..rank).zip(&gradient.member).map(|(k, &b)| Guard::equal(Index::Var(k), apart(b))));
+            let (apart, variables, guards) = self.renamed(id, &gradient);
+            let same: Vec<(Index, Index)> =
+                (0..rank).zip(&gradient.member).map(|(k, &b)| (Index::Var(k), apart(b))).collect();
             let indices: Vec<Index> = gradient.rows.indices.iter().map(|&i| apart(i)).collect();
             let rows = self.program.member(gradient.rows.value, &indices);
-            let summed = self.program.exprs.sum(&variables, guards, rows);
+            let summed = self.program.exprs.sum_matching(&variables, same, guards, rows);
             let rate = scale(&mut self.program, &rate);
             let up = self.scaling(Some(id), None);
             let down = width_power(&mut self.program, gradient.normalisation, power(-1, 2));
