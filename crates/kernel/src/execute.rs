@@ -1,0 +1,311 @@
+//! One operation on a strip of entries.
+
+use netsor_gauss::dual::dual;
+use netsor_gauss::{Estimate, GaussError, Tolerance};
+use rustc_hash::FxHashMap;
+
+use crate::duals;
+use crate::error::KernelError;
+use crate::function::{General, Shape, SlotFunction};
+use crate::plan::Op;
+use crate::series::{Coefficients, GRID, Grid, GridScratch, series};
+
+/// Memoised integrals are forgotten beyond this many.
+const MAX_MEMO: usize = 1 << 18;
+
+/// An operand: the same number for the whole strip, or one an entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Val<'a> {
+    Scalar(f64),
+    Slice(&'a [f64]),
+}
+
+impl Val<'_> {
+    fn at(&self, j: usize) -> f64 {
+        match self {
+            Self::Scalar(x) => *x,
+            Self::Slice(s) => s[j],
+        }
+    }
+}
+
+/// What every strip has in common.
+pub(crate) struct Context<'a> {
+    pub(crate) functions: &'a [SlotFunction],
+    pub(crate) integrands: &'a [General],
+    pub(crate) grid: &'a Grid,
+    /// Of series and one-dimensional rules.
+    pub(crate) tolerance: f64,
+    /// Of the general integrator.
+    pub(crate) integrals: Tolerance,
+}
+
+/// Memory for [`execute`], and what it counted.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    columns: [Vec<f64>; 4],
+    left: Vec<usize>,
+    grid: GridScratch,
+    memo: FxHashMap<(u32, u32, Vec<u64>), Estimate>,
+    pub(crate) integrals: usize,
+    pub(crate) not_met: usize,
+}
+
+/// An expectation that failed, and where in the strip.
+pub(crate) struct Fault {
+    pub(crate) at: usize,
+    pub(crate) source: GaussError,
+}
+
+impl Scratch {
+    /// An integral, unless it is known already.
+    fn integral(
+        &mut self,
+        key: (u32, u32, Vec<u64>),
+        tolerance: &Tolerance,
+        at: usize,
+        compute: impl FnOnce() -> Result<Estimate, GaussError>,
+    ) -> Result<f64, Fault> {
+        if let Some(known) = self.memo.get(&key) {
+            return Ok(known.value);
+        }
+        let estimate = compute().map_err(|source| Fault { at, source })?;
+        self.integrals += 1;
+        self.not_met += usize::from(!estimate.met(tolerance));
+        if MAX_MEMO <= self.memo.len() {
+            self.memo.clear();
+        }
+        self.memo.insert(key, estimate);
+        Ok(estimate.value)
+    }
+}
+
+/// The largest number of series terms is bounded, so an operation's tables come with it.
+pub(crate) type Tables<'a> = Option<[Coefficients<'a>; 2]>;
+
+/// Fills `out` with the results of `op`; `vals` are its operands in order. `Gram` and `Load` are not operations here:
+/// their numbers are there from the beginning.
+pub(crate) fn execute(
+    op: &Op,
+    vals: &[Val<'_>],
+    tables: Tables<'_>,
+    context: &Context<'_>,
+    scratch: &mut Scratch,
+    out: &mut [f64],
+) -> Result<(), Fault> {
+    let n = out.len();
+    match op {
+        Op::Gram(..) | Op::Load(..) => {}
+        Op::Linear { terms, constant } => {
+            out.fill(constant.0);
+            for ((c, _), val) in terms.iter().zip(vals) {
+                let c = c.0;
+                match val {
+                    Val::Scalar(x) => out.iter_mut().for_each(|o| *o += c * x),
+                    Val::Slice(s) => duals::vectorised(|| out.iter_mut().zip(*s).for_each(|(o, x)| *o += c * x)),
+                }
+            }
+        }
+        Op::Product(..) => match (vals[0], vals[1]) {
+            (Val::Scalar(a), Val::Scalar(b)) => out.fill(a * b),
+            (Val::Scalar(a), Val::Slice(s)) | (Val::Slice(s), Val::Scalar(a)) => {
+                duals::vectorised(|| out.iter_mut().zip(s).for_each(|(o, x)| *o = a * x));
+            }
+            (Val::Slice(s), Val::Slice(t)) => {
+                duals::vectorised(|| out.iter_mut().zip(s).zip(t).for_each(|((o, x), y)| *o = x * y));
+            }
+        },
+        Op::Div(..) => {
+            for (j, o) in out.iter_mut().enumerate() {
+                *o = vals[0].at(j) / vals[1].at(j);
+            }
+        }
+        Op::Power(_, p) => {
+            for (j, o) in out.iter_mut().enumerate() {
+                *o = power(vals[0].at(j), p.0);
+            }
+        }
+        Op::Apply(func, _) => apply(func.name(), vals, out),
+        Op::Correlation { .. } => {
+            let [cov, u, v, _] = columns(vals, n, &mut scratch.columns);
+            duals::correlation(cov, u, v, out);
+            // As in `netsor_gauss`: larger by more than rounding is a mistake of whoever made the covariance.
+            if let Some(at) = out.iter().position(|r| 1.0 + 1e-8 < r.abs()) {
+                let source = GaussError::Correlation {
+                    row: 0,
+                    column: 1,
+                    covariance: cov[at],
+                    row_variance: u[at] * u[at],
+                    column_variance: v[at] * v[at],
+                };
+                return Err(Fault { at, source });
+            }
+        }
+        Op::Angle(_) => {
+            let [rho, ..] = columns(vals, n, &mut scratch.columns);
+            duals::angle(rho, out);
+        }
+        Op::Rectified { u, v, .. } => {
+            let [rho, angle, sd_u, sd_v] = columns(vals, n, &mut scratch.columns);
+            if u.degree == 0 {
+                duals::degree_zero([angle, sd_u, sd_v], *u, *v, out);
+            } else {
+                duals::degree_one([rho, angle, sd_u, sd_v], *u, *v, out);
+            }
+        }
+        Op::RectifiedMixed { u, v, .. } => {
+            let [rho, sd_u, sd_v, _] = columns(vals, n, &mut scratch.columns);
+            duals::degree_mixed([rho, sd_u, sd_v], *u, *v, out);
+        }
+        Op::Arcsine { a, b, .. } => {
+            let [cov, uu, vv, _] = columns(vals, n, &mut scratch.columns);
+            duals::arcsine([cov, uu, vv], a.0, b.0, out);
+        }
+        Op::Gaussians { a, b, .. } => {
+            let [cov, uu, vv, _] = columns(vals, n, &mut scratch.columns);
+            duals::gaussians([cov, uu, vv], a.0, b.0, out);
+        }
+        Op::Mean { f, .. } => {
+            for (j, o) in out.iter_mut().enumerate() {
+                *o = mean(*f, vals[0].at(j), context, scratch).map_err(|source| Fault { at: j, source })?;
+            }
+        }
+        Op::Series { f, g, .. } => {
+            let mut left = std::mem::take(&mut scratch.left);
+            match tables {
+                Some([a, b]) => {
+                    let [rho, ..] = columns(&vals[..1], n, &mut scratch.columns);
+                    series(a, b, rho, context.tolerance, out, &mut left);
+                }
+                None => {
+                    left.clear();
+                    left.extend(0..n);
+                }
+            }
+            for &j in &left {
+                let covariance = [vals[1].at(j), vals[2].at(j), vals[3].at(j)];
+                let key = (*f, *g, covariance.iter().map(|x| x.to_bits()).collect());
+                let of = |id: &u32| &context.functions[*id as usize];
+                out[j] = scratch.integral(key, &context.integrals, j, || {
+                    of(f).dual(of(g), covariance, &context.integrals)
+                })?;
+            }
+            scratch.left = left;
+        }
+        Op::Closed { f, g, .. } => {
+            let of = |id: &u32| context.functions[*id as usize].activation();
+            let (f, g) = (of(f), of(g));
+            for (at, o) in out.iter_mut().enumerate() {
+                let closed = match (&f, &g) {
+                    (Some(f), Some(g)) => dual(f, g, vals[0].at(at), vals[1].at(at), vals[2].at(at)),
+                    _ => None,
+                };
+                let estimate = closed.unwrap_or(Err(GaussError::Overflow));
+                *o = estimate.map_err(|source| Fault { at, source })?.value;
+            }
+        }
+        Op::General { integrand, .. } => {
+            for (j, o) in out.iter_mut().enumerate() {
+                let args: Vec<f64> = vals.iter().map(|v| v.at(j)).collect();
+                let key = (*integrand, u32::MAX, args.iter().map(|x| x.to_bits()).collect());
+                *o = scratch.integral(key, &context.integrals, j, || {
+                    context.integrands[*integrand as usize].expect(&args, &context.integrals)
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The value of an operation whose operands are all numbers.
+pub(crate) fn fold(op: &Op, functions: &[SlotFunction], integrands: &[General]) -> Result<f64, KernelError> {
+    let mut vals = Vec::new();
+    op.for_each_arg(|arg| {
+        if let crate::plan::Arg::Const(c) = arg {
+            vals.push(Val::Scalar(c.0));
+        }
+    });
+    let context = Context { functions, integrands, grid: &GRID, tolerance: 1e-13, integrals: Tolerance::default() };
+    let mut out = [0.0];
+    let result = execute(op, &vals, None, &context, &mut Scratch::default(), &mut out);
+    result.map_err(|fault| KernelError::Constant(fault.source))?;
+    Ok(out[0])
+}
+
+/// `E f(u)` for one variance.
+fn mean(f: u32, variance: f64, context: &Context<'_>, scratch: &mut Scratch) -> Result<f64, GaussError> {
+    let function = &context.functions[f as usize];
+    match &function.shape {
+        Shape::Polynomials { zero, .. } if variance == 0.0 => Ok(*zero),
+        Shape::Polynomials { right, left, .. } => {
+            // E [0 < Z] Z^i
+            let (mut even, mut odd) = (0.5, netsor_num::normal::PDF_AT_ZERO);
+            let at = |p: &[f64], i: usize| p.get(i).copied().unwrap_or(0.0);
+            let sd = variance.sqrt();
+            let mut acc = 0.0;
+            for i in 0..right.len().max(left.len()) {
+                let moment = if i % 2 == 0 { &mut even } else { &mut odd };
+                if 2 <= i {
+                    *moment *= (i - 1) as f64;
+                }
+                let scale = if i % 2 == 0 { variance.powi(i as i32 / 2) } else { sd.powi(i as i32) };
+                let side = if i % 2 == 0 { 1.0 } else { -1.0 };
+                acc += (at(right, i) + side * at(left, i)) * *moment * scale;
+            }
+            Ok(acc)
+        }
+        Shape::Erf { .. } => Ok(0.0),
+        Shape::Gaussian { scale, rate } => Ok(scale / (1.0 + 2.0 * rate * variance).sqrt()),
+        shape => {
+            // Ten times finer than what is asked of kernels: every later layer depends on it.
+            let quick = shape.is_smooth()
+                .then(|| context.grid.mean(function, variance.sqrt(), 0.1 * context.tolerance, &mut scratch.grid));
+            if let Some(Some(value)) = quick {
+                return Ok(value);
+            }
+            let key = (f, f, vec![variance.to_bits()]);
+            let compute = || function.mean(variance, &context.integrals);
+            scratch.integral(key, &context.integrals, 0, compute).map_err(|fault| fault.source)
+        }
+    }
+}
+
+fn apply(name: &str, vals: &[Val<'_>], out: &mut [f64]) {
+    match vals {
+        [x] => {
+            let f = netsor_num::functions::unary::<f64>(name);
+            out.iter_mut().enumerate().for_each(|(j, o)| *o = f.map_or(f64::NAN, |f| f(x.at(j))));
+        }
+        [x, y] => {
+            let f = netsor_num::functions::binary::<f64>(name);
+            out.iter_mut().enumerate().for_each(|(j, o)| *o = f.map_or(f64::NAN, |f| f(x.at(j), y.at(j))));
+        }
+        _ => out.fill(f64::NAN),
+    }
+}
+
+fn power(x: f64, p: f64) -> f64 {
+    if p == 0.5 {
+        x.sqrt()
+    } else if p == -0.5 {
+        1.0 / x.sqrt()
+    } else if p.fract() == 0.0 && p.abs() <= 64.0 {
+        x.powi(p as i32)
+    } else {
+        netsor_num::Real::powf(x, p)
+    }
+}
+
+/// The operands as slices; numbers are repeated.
+fn columns<'a>(vals: &[Val<'a>], n: usize, buffers: &'a mut [Vec<f64>; 4]) -> [&'a [f64]; 4] {
+    let mut it = vals.iter();
+    buffers.each_mut().map(|buffer| match it.next() {
+        Some(Val::Slice(s)) => *s,
+        Some(Val::Scalar(x)) => {
+            buffer.clear();
+            buffer.resize(n, *x);
+            &buffer[..]
+        }
+        None => &[][..],
+    })
+}

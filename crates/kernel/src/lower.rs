@@ -1,0 +1,531 @@
+//! From a moment graph to a plan.
+//!
+//! Expressions are read with some of their index variables standing for the row's input, some for the column's, and
+//! all others at fixed positions. Sums over finite axes are expanded, except inner products of data, which are kept
+//! whole. Expectations are recognised by their integrands and covariances, never by the network they come from.
+
+use netsor_ir::expr::{Expr, ExprId, Sum, Symbol, for_each_child};
+use netsor_ir::index::{for_each_assignment, position};
+use netsor_ir::number::{power_to_f64, to_f64};
+use netsor_ir::{Axis, Dim, Id, Index, Indices, Kind, Program};
+use netsor_limit::Graph;
+use netsor_limit::graph::{Body, DefId, Leaf};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::error::KernelError;
+use crate::execute::fold;
+use crate::expectation::Covariance;
+use crate::function::{FunctionKey, General, SlotFunction};
+use crate::plan::{Arg, Block, DataInfo, Nodes, Op, Plan, Real, Root, Side};
+
+/// The most operations an entry.
+const MAX_OPS: usize = 1 << 22;
+
+/// What an index variable of a query stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum At {
+    /// The input of the row.
+    Row,
+    /// The input of the column.
+    Col,
+    /// A fixed position, for example of an output component.
+    Fixed(u32),
+}
+
+/// A kernel to compute: an expression of the graph, and what its index variables stand for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The name in results and errors.
+    pub name: String,
+    /// The expression.
+    pub expr: ExprId,
+    /// What `Var(0), Var(1), ...` stand for.
+    pub at: Vec<At>,
+}
+
+impl Query {
+    /// An expression over `Var(0)`, the row's input, and `Var(1)`, the column's.
+    pub fn new(name: impl Into<String>, expr: ExprId) -> Self {
+        Self { name: name.into(), expr, at: vec![At::Row, At::Col] }
+    }
+
+    /// A kernel of an output with `n_axes` indices, the first of which is the input: the entry at the given positions
+    /// of the other indices, those of the row's half and those of the column's. Missing positions are 0.
+    ///
+    /// [`netsor_ir::transform::kernels`] makes such families `K[i, c, i', c']`.
+    pub fn component(name: impl Into<String>, expr: ExprId, n_axes: usize, row: &[u32], col: &[u32]) -> Self {
+        let half = |side: At, fixed: &[u32]| {
+            let fixed = fixed.to_vec();
+            std::iter::once(side)
+                .chain((1..n_axes).map(move |k| At::Fixed(fixed.get(k - 1).copied().unwrap_or(0))))
+        };
+        Self { name: name.into(), expr, at: half(At::Row, row).chain(half(At::Col, col)).collect() }
+    }
+}
+
+/// Compiles kernels of the limit of `program`, whose moment graph is `graph`.
+///
+/// The plan works for any number of inputs: the size of the program's own batch axis plays no role.
+///
+/// # Errors
+/// If an entry depends on other inputs than its own two, or an integrand cannot be compiled.
+pub fn lower(graph: &Graph, program: &Program, queries: &[Query]) -> Result<Plan, KernelError> {
+    let mut lowering = Lowering {
+        graph,
+        program,
+        ones: Nodes::default(),
+        pairs: Nodes::default(),
+        data: Vec::new(),
+        defs: FxHashMap::default(),
+        functions: Vec::new(),
+        known_functions: FxHashMap::default(),
+        integrands: Vec::new(),
+        known_integrands: FxHashMap::default(),
+    };
+    let mut roots = Vec::new();
+    for query in queries {
+        let mut both = Vec::new();
+        for at in [query.at.clone(), query.at.iter().map(|&a| if a == At::Col { At::Row } else { a }).collect()] {
+            let value = lowering.expr(query.expr, &at, &mut Vec::new()).map_err(|e| match e {
+                KernelError::Variable { variable, found, .. } => {
+                    KernelError::Variable { query: query.name.clone(), variable, found }
+                }
+                other => other,
+            })?;
+            both.push(lowering.arg(value)?);
+        }
+        roots.push(Root { name: query.name.clone(), value: both[0], diagonal: both[1], symmetric: false });
+    }
+    let Lowering { ones, pairs, data, functions, integrands, .. } = lowering;
+    Plan::assemble(data, ones, pairs, functions, integrands, roots)
+}
+
+/// A number during lowering: an affine combination of operands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Value {
+    pub(crate) constant: f64,
+    pub(crate) terms: Vec<(f64, Arg)>,
+}
+
+impl Value {
+    pub(crate) fn constant(constant: f64) -> Self {
+        Self { constant, terms: Vec::new() }
+    }
+
+    pub(crate) fn of(arg: Arg) -> Self {
+        match arg {
+            Arg::Const(c) => Self::constant(c.0),
+            arg => Self { constant: 0.0, terms: vec![(1.0, arg)] },
+        }
+    }
+
+    pub(crate) fn as_constant(&self) -> Option<f64> {
+        self.terms.is_empty().then_some(self.constant)
+    }
+
+    /// `c a` or a constant `c`.
+    pub(crate) fn as_multiple(&self) -> Option<(f64, Option<Arg>)> {
+        match self.terms[..] {
+            [] => Some((self.constant, None)),
+            [(c, a)] if self.constant == 0.0 => Some((c, Some(a))),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn scaled(mut self, factor: f64) -> Self {
+        if factor == 0.0 {
+            return Self::constant(0.0);
+        }
+        self.constant *= factor;
+        self.terms.iter_mut().for_each(|(c, _)| *c *= factor);
+        self
+    }
+
+    fn plus(mut self, other: Self) -> Self {
+        self.constant += other.constant;
+        self.terms.extend(other.terms);
+        self
+    }
+
+    /// Like terms collected.
+    fn collected(mut self) -> Self {
+        self.terms.sort_by_key(|&(_, a)| a);
+        let mut kept: Vec<(f64, Arg)> = Vec::with_capacity(self.terms.len());
+        for (c, a) in self.terms {
+            match kept.last_mut() {
+                Some((sum, last)) if *last == a => *sum += c,
+                _ => kept.push((c, a)),
+            }
+        }
+        kept.retain(|(c, _)| *c != 0.0);
+        Self { constant: self.constant, terms: kept }
+    }
+}
+
+pub(crate) struct Lowering<'a> {
+    pub(crate) graph: &'a Graph,
+    program: &'a Program,
+    ones: Nodes,
+    pairs: Nodes,
+    data: Vec<DataInfo>,
+    defs: FxHashMap<(DefId, Vec<At>), Value>,
+    pub(crate) functions: Vec<SlotFunction>,
+    known_functions: FxHashMap<FunctionKey, u32>,
+    integrands: Vec<General>,
+    known_integrands: FxHashMap<(ExprId, usize), u32>,
+}
+
+impl Lowering<'_> {
+    pub(crate) fn expr(&mut self, root: ExprId, at: &[At], bound: &mut Vec<u32>) -> Result<Value, KernelError> {
+        stacker::maybe_grow(128 * 1024, 8 * 1024 * 1024, || self.expr_here(root, at, bound))
+    }
+
+    fn expr_here(&mut self, root: ExprId, at: &[At], bound: &mut Vec<u32>) -> Result<Value, KernelError> {
+        let graph = self.graph;
+        let mut order = Vec::new();
+        let mut seen = FxHashSet::default();
+        let mut stack = vec![root];
+        while let Some(id) = stack.pop() {
+            if seen.insert(id) {
+                order.push(id);
+                if !matches!(graph.pool.node(id), Expr::Sum(_)) {
+                    for_each_child(graph.pool.node(id), |child| stack.push(child));
+                }
+            }
+        }
+        order.sort_unstable();
+        let mut done: FxHashMap<ExprId, Value> = FxHashMap::default();
+        for id in order {
+            let value = match graph.pool.node(id) {
+                Expr::Const(value) => Value::constant(to_f64(value)),
+                Expr::Pi => Value::constant(std::f64::consts::PI),
+                Expr::Ref(symbol, indices) => self.leaf(*symbol, &resolve(indices, at, bound)?)?,
+                Expr::Table(table, indices) => {
+                    let table = &self.program.tables[table.index()];
+                    let mut flat = 0;
+                    for (i, &axis) in resolve(indices, at, bound)?.iter().zip(&table.axes) {
+                        let At::Fixed(p) = i else { return Err(KernelError::DependsOnPosition { what: "table" }) };
+                        flat = flat * graph.axis_size(axis) as usize + *p as usize;
+                    }
+                    let missing = || KernelError::Lower(format!("table `{}` is too short", table.name));
+                    Value::constant(table.entries.get(flat).map(to_f64).ok_or_else(missing)?)
+                }
+                Expr::Neg(a) => done[a].clone().scaled(-1.0),
+                Expr::Add(a, b) => done[a].clone().plus(done[b].clone()).collected(),
+                Expr::Sub(a, b) => done[a].clone().plus(done[b].clone().scaled(-1.0)).collected(),
+                Expr::Mul(a, b) => self.multiply(done[a].clone(), done[b].clone())?,
+                Expr::Div(a, b) => match done[b].as_constant() {
+                    Some(divisor) if divisor != 0.0 => {
+                        let mut value = done[a].clone();
+                        value.constant /= divisor;
+                        value.terms.iter_mut().for_each(|(c, _)| *c /= divisor);
+                        value
+                    }
+                    _ => {
+                        let (a, b) = (self.arg(done[a].clone())?, self.arg(done[b].clone())?);
+                        Value::of(self.op(Op::Div(a, b))?)
+                    }
+                },
+                Expr::Pow(a, p) => {
+                    let base = self.arg(done[a].clone())?;
+                    Value::of(self.op(Op::Power(base, Real(power_to_f64(*p))))?)
+                }
+                Expr::Apply(func, args) => {
+                    let args = args.iter().map(|a| self.arg(done[a].clone())).collect::<Result<_, _>>()?;
+                    Value::of(self.op(Op::Apply(*func, args))?)
+                }
+                Expr::Sum(sum) => self.sum(sum, at, bound)?,
+                Expr::Width(_) => return Err(KernelError::Lower("a power of the width is left in a limit".into())),
+            };
+            done.insert(id, value);
+        }
+        Ok(done.remove(&root).expect("the root is the last of the order"))
+    }
+
+    pub(crate) fn multiply(&mut self, a: Value, b: Value) -> Result<Value, KernelError> {
+        if let Some(c) = a.as_constant() {
+            return Ok(b.scaled(c));
+        }
+        if let Some(c) = b.as_constant() {
+            return Ok(a.scaled(c));
+        }
+        let mut split = |value: Value| match value.as_multiple() {
+            Some((c, Some(arg))) => Ok((c, arg)),
+            _ => self.arg(value).map(|arg| (1.0, arg)),
+        };
+        let ((c, a), (d, b)) = (split(a)?, split(b)?);
+        Ok(Value::of(self.op(Op::Product(a, b))?).scaled(c * d))
+    }
+
+    /// The operand that a value is, as a node of its own if need be.
+    pub(crate) fn arg(&mut self, value: Value) -> Result<Arg, KernelError> {
+        let value = value.collected();
+        match value.as_multiple() {
+            Some((c, None)) => Ok(Arg::Const(Real(c))),
+            Some((1.0, Some(arg))) => Ok(arg),
+            _ => {
+                let terms = value.terms.iter().map(|&(c, a)| (Real(c), a)).collect();
+                self.op(Op::Linear { terms, constant: Real(value.constant) })
+            }
+        }
+    }
+
+    /// The operand that an operation is: a number if all its operands are, a number of one input if they are.
+    pub(crate) fn op(&mut self, op: Op) -> Result<Arg, KernelError> {
+        if MAX_OPS < self.ones.ops.len() + self.pairs.ops.len() {
+            return Err(KernelError::TooLarge { limit: MAX_OPS });
+        }
+        let (mut row, mut col, mut pair) = (false, false, false);
+        match op {
+            Op::Gram(..) => pair = true,
+            Op::Load(..) => row = true,
+            _ => op.for_each_arg(|arg| match arg {
+                Arg::Const(_) => {}
+                Arg::One(_, Side::Row) => row = true,
+                Arg::One(_, Side::Col) => col = true,
+                Arg::Pair(_) => pair = true,
+            }),
+        }
+        let one = |arg: Arg| match arg {
+            Arg::One(id, _) => Arg::One(id, Side::Row),
+            arg => arg,
+        };
+        match (pair || (row && col), row || col) {
+            (true, _) => Ok(Arg::Pair(self.pairs.intern(op.canonical()))),
+            (false, true) => {
+                let id = self.ones.intern(op.map_args(&mut { one }).canonical());
+                Ok(Arg::One(id, if row { Side::Row } else { Side::Col }))
+            }
+            (false, false) => fold(&op, &self.functions, &self.integrands).map(|x| Arg::Const(Real(x))),
+        }
+    }
+
+    fn leaf(&mut self, symbol: Symbol, at: &[At]) -> Result<Value, KernelError> {
+        match self.graph.leaf(symbol) {
+            Leaf::Def(def) => self.def(def, at.to_vec()),
+            Leaf::Value(value) => {
+                let (data, side, rest) = self.data(value, at)?;
+                let offset = match self.program.value(value).ty.kind {
+                    Kind::Vector(Dim::Finite(size)) => {
+                        let (last, positions) = rest.split_last().unwrap_or((&0, &[]));
+                        self.flat(value, positions) * size + last
+                    }
+                    _ => self.flat(value, &rest),
+                };
+                let id = self.ones.intern(Op::Load(data, offset));
+                Ok(Value::of(Arg::One(id, side)))
+            }
+            Leaf::Slot(_) | Leaf::Parameter(_) => {
+                Err(KernelError::Lower("a slot of an expectation occurs outside of it".to_owned()))
+            }
+        }
+    }
+
+    /// The number of a data value, the side it belongs to, and its indices after the first.
+    fn data(&mut self, value: netsor_ir::ValueId, at: &[At]) -> Result<(u32, Side, Vec<u32>), KernelError> {
+        let definition = self.program.value(value);
+        let name = || definition.name.clone();
+        let side = match at.first() {
+            Some(At::Row) => Side::Row,
+            Some(At::Col) => Side::Col,
+            Some(&At::Fixed(position)) if !definition.ty.family.is_empty() => {
+                return Err(KernelError::MixesInputs { name: name(), position });
+            }
+            _ => return Err(KernelError::BatchAxis { name: name() }),
+        };
+        let rest = at[1..]
+            .iter()
+            .map(|a| match a {
+                At::Fixed(p) => Ok(*p),
+                _ => Err(KernelError::BatchAxis { name: name() }),
+            })
+            .collect::<Result<Vec<u32>, _>>()?;
+        let data = match self.data.iter().position(|d| d.value == value) {
+            Some(at) => at,
+            None => {
+                let positions: usize = self.program.family_sizes(value).iter().skip(1).product();
+                let coordinates = match definition.ty.kind {
+                    Kind::Vector(Dim::Finite(size)) => size as usize,
+                    _ => 1,
+                };
+                let stride = positions * coordinates;
+                self.data.push(DataInfo { value, name: name(), coordinates, stride });
+                self.data.len() - 1
+            }
+        };
+        Ok((data as u32, side, rest))
+    }
+
+    fn flat(&self, value: netsor_ir::ValueId, positions: &[u32]) -> u32 {
+        let axes = self.program.value(value).ty.family.iter().skip(1);
+        positions.iter().zip(axes).fold(0, |flat, (&p, &axis)| flat * self.graph.axis_size(axis) + p)
+    }
+
+    fn def(&mut self, id: DefId, at: Vec<At>) -> Result<Value, KernelError> {
+        if let Some(known) = self.defs.get(&(id, at.clone())) {
+            return Ok(known.clone());
+        }
+        let graph = self.graph;
+        let value = match &graph.def(id).body {
+            Body::Scalar(expr) => self.expr(*expr, &at, &mut Vec::new())?,
+            Body::Vanishing => Value::constant(0.0),
+            Body::Expect { integrand, covariance, parameters } => {
+                let mut all = |exprs: &[ExprId]| -> Result<Vec<Value>, KernelError> {
+                    exprs.iter().map(|&e| self.expr(e, &at, &mut Vec::new()).map(Value::collected)).collect()
+                };
+                let lower = all(covariance)?;
+                let parameters = all(parameters)?;
+                self.expectation(*integrand, &Covariance::new(lower), &parameters)?
+            }
+        };
+        // One node each, so that what uses it shares it.
+        let value = match value.as_multiple() {
+            Some(_) => value,
+            None => Value::of(self.arg(value)?),
+        };
+        self.defs.insert((id, at), value.clone());
+        Ok(value)
+    }
+
+    fn sum(&mut self, sum: &Sum, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
+        let graph = self.graph;
+        let on_input = |i: Index| matches!(i, Index::Var(k) if matches!(at.get(k as usize), Some(At::Row | At::Col)));
+        if sum.guards.iter().any(|g| g.terms().iter().any(|&(_, i)| on_input(i))) {
+            return Err(KernelError::DependsOnPosition { what: "guard" });
+        }
+        let base = graph.pool.height(sum.body) as usize;
+        let inner = InnerProduct::find(self, sum, base);
+        // The coordinate of an inner product stays at position 0 while the other variables run.
+        let sizes: Vec<u32> = sum
+            .axes
+            .iter()
+            .enumerate()
+            .map(|(k, &axis)| match &inner {
+                Some(found) if found.variable == base + k => 1,
+                _ => graph.axis_size(axis),
+            })
+            .collect();
+        let positions: Vec<u32> = at.iter().map(|a| if let At::Fixed(p) = a { *p } else { 0 }).collect();
+        let mut env = bound.to_vec();
+        env.resize(env.len().max(base + sizes.len()), 0);
+        let mut assignments = Vec::new();
+        for_each_assignment(&sizes, &sum.guards, base, &positions, &mut env, &mut |bound| {
+            assignments.push(bound.to_vec());
+        });
+        let mut total = Value::constant(0.0);
+        for mut bound in assignments {
+            let term = match &inner {
+                Some(found) => self.inner_product(found, at, &mut bound)?,
+                None => self.expr(sum.body, at, &mut bound)?,
+            };
+            total = total.plus(term);
+        }
+        Ok(total.collected())
+    }
+
+    fn inner_product(&mut self, found: &InnerProduct, at: &[At], bound: &mut Vec<u32>) -> Result<Value, KernelError> {
+        let mut sides = Vec::new();
+        for (value, indices) in &found.vectors {
+            let all = resolve(indices, at, bound)?;
+            let (data, side, rest) = self.data(*value, &all)?;
+            let position = self.flat(*value, &rest[..rest.len() - 1]);
+            sides.push((side, Block { data, position }));
+        }
+        sides.sort_unstable();
+        let gram = match (sides[0], sides[1]) {
+            ((Side::Row, a), (Side::Col, b)) => self.op(Op::Gram(a, b))?,
+            ((side, a), (_, b)) => Arg::One(self.ones.intern(Op::Gram(a, b)), side),
+        };
+        let mut product = Value::of(gram).scaled(found.sign);
+        for &factor in &found.others {
+            let factor = self.expr(factor, at, bound)?;
+            product = self.multiply(product, factor)?;
+        }
+        Ok(product)
+    }
+
+    pub(crate) fn function(&mut self, key: FunctionKey) -> Result<u32, KernelError> {
+        if let Some(&known) = self.known_functions.get(&key) {
+            return Ok(known);
+        }
+        self.functions.push(SlotFunction::new(self.graph, &key)?);
+        let id = self.functions.len() as u32 - 1;
+        self.known_functions.insert(key, id);
+        Ok(id)
+    }
+
+    pub(crate) fn integrand(&mut self, integrand: ExprId, slots: usize) -> Result<u32, KernelError> {
+        if let Some(&known) = self.known_integrands.get(&(integrand, slots)) {
+            return Ok(known);
+        }
+        self.integrands.push(General::new(self.graph, integrand, slots)?);
+        let id = self.integrands.len() as u32 - 1;
+        self.known_integrands.insert((integrand, slots), id);
+        Ok(id)
+    }
+}
+
+/// A sum whose body is a product of two data vectors at the same coordinate and of factors without it.
+struct InnerProduct {
+    /// The bound variable of the coordinate.
+    variable: usize,
+    vectors: Vec<(netsor_ir::ValueId, Indices)>,
+    others: Vec<ExprId>,
+    sign: f64,
+}
+
+impl InnerProduct {
+    fn find(lowering: &Lowering<'_>, sum: &Sum, base: usize) -> Option<Self> {
+        let graph = lowering.graph;
+        let (factors, sign) = crate::function::factors(graph, sum.body);
+        (base..base + sum.axes.len()).find_map(|variable| {
+            let coordinate = Index::Bound(variable as u32);
+            if sum.guards.iter().any(|g| g.mentions(coordinate)) {
+                return None;
+            }
+            let (mut vectors, mut others) = (Vec::new(), Vec::new());
+            for &factor in &factors {
+                if !mentions(graph, factor, coordinate) {
+                    others.push(factor);
+                    continue;
+                }
+                let Expr::Ref(symbol, indices) = graph.pool.node(factor) else { return None };
+                let Leaf::Value(value) = graph.leaf(*symbol) else { return None };
+                let Kind::Vector(Dim::Finite(size)) = lowering.program.value(value).ty.kind else { return None };
+                let once = indices.iter().filter(|&&i| i == coordinate).count() == 1;
+                let axis: Id<Axis> = sum.axes[variable - base];
+                if !once || indices.last() != Some(&coordinate) || graph.axis_size(axis) != size {
+                    return None;
+                }
+                vectors.push((value, indices.clone()));
+            }
+            (vectors.len() == 2).then_some(Self { variable, vectors, others, sign })
+        })
+    }
+}
+
+fn mentions(graph: &Graph, id: ExprId, index: Index) -> bool {
+    let mut found = false;
+    graph.pool.visit(id, &mut |node| match node {
+        Expr::Ref(_, indices) | Expr::Table(_, indices) => found |= indices.contains(&index),
+        Expr::Sum(sum) => found |= sum.guards.iter().any(|g| g.mentions(index)),
+        _ => {}
+    });
+    found
+}
+
+fn resolve(indices: &Indices, at: &[At], bound: &[u32]) -> Result<Vec<At>, KernelError> {
+    indices
+        .iter()
+        .map(|&i| match i {
+            Index::Var(k) => at.get(k as usize).copied().ok_or_else(|| KernelError::Variable {
+                query: String::new(),
+                variable: k,
+                found: at.len(),
+            }),
+            _ => position(i, &[], bound)
+                .map(At::Fixed)
+                .ok_or_else(|| KernelError::Lower("a bound variable outside of its sum".to_owned())),
+        })
+        .collect()
+}

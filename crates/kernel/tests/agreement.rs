@@ -1,0 +1,242 @@
+//! Plans against the evaluator of the moment graph, entry by entry.
+
+use netsor_data::load_digits;
+use netsor_ir::transform::{Kernels, kernels};
+use netsor_ir::{Network, ValueId};
+use netsor_kernel::{Inputs, KernelError, KernelMatrices, Options, Plan, Query, lower};
+use netsor_limit::{Data, Deriver, Evaluator, Graph, Tolerance};
+use netsor_num::streams::{Streams, fill_normal};
+use netsor_zoo::{Activation, Conv1d, Mlp, Padding, Tied};
+
+/// A network's kernels, lowered and as a graph.
+struct Lowered {
+    kernels: Kernels,
+    graph: Graph,
+    queries: Vec<Query>,
+    plan: Plan,
+}
+
+fn lowered(network: &Network) -> Lowered {
+    let kernels = kernels(network).unwrap();
+    let mut deriver = Deriver::new(&kernels.program);
+    let output = &kernels.outputs[0];
+    let n_axes = output.indices.len();
+    let ntk = deriver.scalar(output.ntk).unwrap();
+    let mut queries = vec![Query::component("ntk", ntk, n_axes, &[], &[])];
+    if let Some(nngp) = output.nngp {
+        let nngp = deriver.scalar(nngp).unwrap();
+        queries.push(Query::component("nngp", nngp, n_axes, &[], &[]));
+    }
+    let graph = deriver.into_graph();
+    let plan = lower(&graph, &kernels.program, &queries).unwrap();
+    Lowered { kernels, graph, queries, plan }
+}
+
+impl Lowered {
+    fn xi(&self) -> ValueId {
+        self.kernels.program.find("xi").unwrap()
+    }
+
+    fn run(&self, x: &[f64], rows: usize) -> KernelMatrices {
+        self.plan.run(&Inputs::new(rows).with(self.xi(), x), None, &Options::default()).unwrap()
+    }
+}
+
+fn normal(purpose: &str, n: usize) -> Vec<f64> {
+    let mut x = vec![0.0; n];
+    fill_normal(&mut Streams::new(11).stream(purpose, 0), &mut x);
+    x
+}
+
+/// Both kernels on `rows` inputs (the batch of the network) against the evaluator, relative to the diagonal.
+#[track_caller]
+fn check(network: &Network, x: &[f64], rows: usize, tolerance: f64) {
+    let lowered = lowered(network);
+    let matrices = lowered.run(x, rows);
+    let data = Data::new().with(lowered.xi(), x.to_vec());
+    let asked = Tolerance { absolute: 0.1 * tolerance, relative: 0.1 * tolerance, ..Tolerance::default() };
+    let program = &lowered.kernels.program;
+    let mut evaluator = Evaluator::new(&lowered.graph, program, &data, asked).unwrap();
+    for query in &lowered.queries {
+        let found = matrices.get(&query.name).unwrap();
+        let mut at = |i: usize, j: usize| {
+            let half = query.at.len() / 2;
+            let mut at = vec![0; query.at.len()];
+            (at[0], at[half]) = (i as u32, j as u32);
+            evaluator.value(query.expr, &at).unwrap().value
+        };
+        let diagonal: Vec<f64> = (0..rows).map(|i| at(i, i)).collect();
+        for i in 0..rows {
+            for j in 0..rows {
+                let (expected, found) = (at(i, j), found[i * rows + j]);
+                let size = (diagonal[i] * diagonal[j]).sqrt();
+                assert!(
+                    (found - expected).abs() <= tolerance * size,
+                    "{} [{i}, {j}]: {found} against {expected}, relative to {size}",
+                    query.name
+                );
+            }
+        }
+    }
+}
+
+fn mlp(activation: Activation, hidden: u32, inputs: u32) -> Mlp {
+    Mlp { inputs, dim: 5, hidden, activation, ..Mlp::default() }
+}
+
+#[test]
+fn rectified_networks_agree_to_rounding() {
+    let activations =
+        [Activation::Relu, Activation::LeakyRelu { slope: 0.2 }, Activation::Abs, Activation::Identity];
+    for activation in activations {
+        for hidden in 1..=4 {
+            // A few dozen roundings, amplified by 1/sin of the angle: the closest pair of these inputs is 20 degrees
+            // apart.
+            check(&mlp(activation, hidden, 6).network().unwrap(), &normal("relu", 30), 6, 1e-12);
+        }
+    }
+}
+
+#[test]
+fn error_function_networks_agree_to_rounding() {
+    for hidden in 1..=3 {
+        check(&mlp(Activation::Erf, hidden, 6).network().unwrap(), &normal("erf", 30), 6, 1e-12);
+    }
+}
+
+#[test]
+fn smooth_networks_agree() {
+    for (activation, hidden) in [
+        (Activation::Tanh, 1),
+        (Activation::Tanh, 3),
+        (Activation::Gelu, 2),
+        (Activation::Sigmoid, 2),
+        (Activation::Sin, 2),
+        (Activation::Silu, 1),
+    ] {
+        // The series leave 1e-9 an expectation, and an error passes through the few that follow.
+        check(&mlp(activation, hidden, 4).network().unwrap(), &normal("smooth", 20), 4, 3e-8);
+    }
+}
+
+#[test]
+fn what_has_neither_form_nor_series_is_integrated() {
+    check(&mlp(Activation::Elu, 1, 3).network().unwrap(), &normal("elu", 15), 3, 1e-8);
+    let tied = Tied { inputs: 2, dim: 3, ..Tied::default() }.network().unwrap();
+    check(&tied, &normal("tied", 6), 2, 1e-6);
+}
+
+#[test]
+fn several_outputs_have_the_kernel_of_one() {
+    for outputs in [1, 3] {
+        let network = Mlp { outputs, ..mlp(Activation::Relu, 2, 4) }.network().unwrap();
+        check(&network, &normal("outputs", 20), 4, 1e-12);
+    }
+}
+
+#[test]
+fn weights_and_biases_have_variances() {
+    for b_std in [0.0, 0.3] {
+        let network = Mlp { w_std: 1.4, b_std, ..mlp(Activation::Relu, 3, 4) }.network().unwrap();
+        check(&network, &normal("biases", 20), 4, 1e-12);
+    }
+}
+
+#[test]
+fn convolutions_agree() {
+    for (padding, activation, tolerance) in [
+        (Padding::Same, Activation::Relu, 1e-12),
+        (Padding::Circular, Activation::Erf, 1e-12),
+        (Padding::Same, Activation::Tanh, 3e-8),
+    ] {
+        let conv =
+            Conv1d { inputs: 3, positions: 4, channels: 2, hidden: 2, padding, activation, ..Conv1d::default() };
+        check(&conv.network().unwrap(), &normal("conv", 24), 3, tolerance);
+    }
+}
+
+#[test]
+fn zero_parallel_and_repeated_inputs() {
+    let mut x = normal("edges", 30);
+    x[5..10].fill(0.0);
+    for k in 0..5 {
+        x[10 + k] = 3.0 * x[k];
+        x[15 + k] = -x[k];
+        x[20 + k] = x[k];
+    }
+    for activation in [Activation::Relu, Activation::Erf] {
+        // Rounding of 3 x may leave an angle of 1e-8, which the evaluator takes for real.
+        check(&mlp(activation, 3, 6).network().unwrap(), &x, 6, 1e-7);
+    }
+    check(&mlp(Activation::Tanh, 2, 6).network().unwrap(), &x, 6, 3e-8);
+    // The plan knows repeated inputs for what they are.
+    let lowered = lowered(&mlp(Activation::Relu, 3, 6).network().unwrap());
+    let ntk = &lowered.run(&x, 6).values[0];
+    assert!((ntk[4] - ntk[0]).abs() <= 1e-14 * ntk[0], "{} {}", ntk[4], ntk[0]);
+}
+
+#[test]
+fn symmetric_rectangular_and_any_number_of_threads() {
+    let rows = 300;
+    for activation in [Activation::Relu, Activation::Tanh] {
+        let lowered = lowered(&mlp(activation, 2, 2).network().unwrap());
+        assert!(lowered.plan.symmetric().all(|s| s));
+        let x = normal("rows", rows * 5);
+        let inputs = Inputs::new(rows).with(lowered.xi(), &x[..]);
+        let run = |x2: Option<&Inputs<'_>>, threads| {
+            lowered.plan.run(&inputs, x2, &Options { threads, ..Options::default() }).unwrap()
+        };
+        let half = run(None, 1);
+        assert_eq!(half.values, run(None, 2).values);
+        assert_eq!(half.values, run(None, 3).values);
+        let all = run(Some(&inputs), 2);
+        for (a, b) in half.values.iter().flatten().zip(all.values.iter().flatten()) {
+            // Off the diagonal the same operations with operands exchanged, on it the series against a 1-D rule.
+            assert!((a - b).abs() <= 1e-9 * a.abs().max(0.1), "{a} {b}");
+        }
+        let part = Inputs::new(7).with(lowered.xi(), &x[..35]);
+        let few = lowered.plan.run(&part, Some(&inputs), &Options::default()).unwrap();
+        let same = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * a.abs().max(0.1);
+        assert!(few.values[0].iter().zip(&all.values[0]).all(same));
+    }
+}
+
+#[test]
+fn the_pooled_convolution_is_symmetric_by_its_form() {
+    let lowered = lowered(&Conv1d { inputs: 2, ..Conv1d::default() }.network().unwrap());
+    assert!(lowered.plan.symmetric().all(|s| s));
+    assert_eq!(lowered.plan.size().grams, 16);
+}
+
+#[test]
+fn digits() {
+    let data = load_digits(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data")).unwrap();
+    let rows = 12;
+    let x: Vec<f64> = data.inputs().as_slice()[..rows * 64].iter().map(|x| x / 16.0).collect();
+    for (activation, tolerance) in [(Activation::Relu, 1e-12), (Activation::Erf, 1e-12), (Activation::Tanh, 3e-8)] {
+        let network = Mlp { dim: 64, ..mlp(activation, 3, rows as u32) }.network().unwrap();
+        check(&network, &x, rows, tolerance);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let lowered = lowered(&mlp(Activation::Relu, 1, 2).network().unwrap());
+    let run = |x: &[f64], rows, options: &Options<'_>| {
+        lowered.plan.run(&Inputs::new(rows).with(lowered.xi(), x.to_vec()), None, options).unwrap_err()
+    };
+    let options = Options::default();
+    let mut x = normal("wrong", 10);
+    assert!(matches!(run(&x, 3, &options), KernelError::DataSize { rows: 3, columns: 5, found: 10, .. }));
+    assert!(matches!(run(&[], 0, &options), KernelError::NoInputs));
+    assert!(matches!(run(&x, 2, &Options { memory: 1 << 10, ..options }), KernelError::Memory { .. }));
+    assert!(matches!(run(&x, 2, &Options { tolerance: f64::NAN, ..options }), KernelError::Tolerance { .. }));
+    let cancel = std::sync::atomic::AtomicBool::new(true);
+    assert_eq!(run(&x, 2, &Options { cancel: Some(&cancel), ..options }), KernelError::Cancelled);
+    x[7] = f64::NAN;
+    assert!(matches!(run(&x, 2, &options), KernelError::NotFinite { row: 1, column: 2, .. }));
+    x[7] = 1e200;
+    assert!(matches!(run(&x, 2, &options), KernelError::Entry { .. }), "{:?}", run(&x, 2, &options));
+    let missing = lowered.plan.run(&Inputs::new(1), None, &options).unwrap_err();
+    assert_eq!(missing.to_string(), "the inputs have no numbers for data `xi`");
+}
