@@ -35,6 +35,9 @@ pub struct DotTerm {
     pub coefficient: ExprId,
 }
 
+/// Pairs of indices that must be equal for two mentions to be of one member.
+pub(crate) type SameMember = Vec<(Index, Index)>;
+
 /// `Z` of one value.
 #[derive(Clone, Debug)]
 pub struct ZVar {
@@ -383,13 +386,14 @@ impl<'p> Deriver<'p> {
         Ok(self.graph.pool.mul(scale, total))
     }
 
-    /// The covariance of two base variables (ZINIT, ZHAT eq. 64); 0 by proof when they are independent.
+    /// The covariance of two base variables (ZINIT, ZHAT eq. 64); 0 by proof when they are independent. Members of a
+    /// family of matrices are independent: the pairs of indices that say which member must be equal, too.
     pub(crate) fn base_covariance(
         &mut self,
         a: Mention<'_>,
         b: Mention<'_>,
         name: &str,
-    ) -> Result<ExprId, LimitError> {
+    ) -> Result<(ExprId, SameMember), LimitError> {
         let (first, second) = if a.0 <= b.0 { (a, b) } else { (b, a) };
         let (v, w) = (value_of(first.0), value_of(second.0));
         let key = (v, w);
@@ -402,10 +406,20 @@ impl<'p> Deriver<'p> {
             }
         };
         let indices: Vec<Index> = first.1.iter().chain(second.1).copied().collect();
-        Ok(self.instantiate(body, &indices))
+        let same = match (&self.program.value(v).instr, &self.program.value(w).instr) {
+            (Instr::MatMul { matrix: p, .. }, Instr::MatMul { matrix: q, .. }) => {
+                let at = |index: Index, own: &Indices| match index {
+                    Index::Var(k) => own.get(k as usize).copied().unwrap_or(index),
+                    other => other,
+                };
+                p.indices.iter().zip(&q.indices).map(|(&i, &j)| (at(i, first.1), at(j, second.1))).collect()
+            }
+            _ => Vec::new(),
+        };
+        Ok((self.instantiate(body, &indices), same))
     }
 
-    /// The covariance over the indices of `v`, then those of `w`.
+    /// The covariance over the indices of `v`, then those of `w`, given that matrices are the same member.
     fn define_base_covariance(&mut self, v: ValueId, w: ValueId, name: &str) -> Result<ExprId, LimitError> {
         let program = self.program;
         let k = program.value(v).ty.family.len() as u32;
@@ -430,18 +444,6 @@ impl<'p> Deriver<'p> {
                 let first = Product::new(program, p, *s, x)?;
                 let second = Product::new(program, q, *t, y)?;
                 let shift: Vec<Index> = (k..k + l).map(Index::Var).collect();
-                let same: Vec<Guard> = p
-                    .indices
-                    .iter()
-                    .zip(&q.indices)
-                    .map(|(&a, &b)| {
-                        let b = match b {
-                            Index::Var(i) => shift.get(i as usize).copied().unwrap_or(b),
-                            other => other,
-                        };
-                        Guard::equal(a, b)
-                    })
-                    .collect();
                 let core = match first.in_dim {
                     Dim::Finite(size) => {
                         let variable = self.fresh();
@@ -461,8 +463,7 @@ impl<'p> Deriver<'p> {
                     }
                 };
                 let strength = self.graph.pool.constant(first.strength);
-                let value = self.graph.pool.mul(strength, core);
-                self.graph.pool.sum(&[], same, value)
+                self.graph.pool.mul(strength, core)
             }
             _ => zero,
         };

@@ -157,15 +157,17 @@ impl Deriver<'_> {
         let product = self.graph.pool.mul_all(rest.iter().copied());
         let mut total = self.graph.pool.integer(0);
         for occurrence in self.random_occurrences(product) {
-            let covariance =
+            let (covariance, same) =
                 self.base_covariance((symbol, &indices), (occurrence.symbol, &occurrence.indices), name)?;
             if self.graph.pool.is_zero(covariance) {
                 continue;
             }
             let mean = self.expectation(occurrence.coefficient, name)?;
-            let value = self.graph.pool.mul(covariance, mean);
-            let value = self.graph.pool.sum(&occurrence.variables, occurrence.guards.iter().cloned(), value);
-            total = self.graph.pool.add(total, value);
+            let pool = &mut self.graph.pool;
+            let value = pool.mul(covariance, mean);
+            let value =
+                pool.sum_matching(&occurrence.variables, same, occurrence.guards.iter().cloned(), value);
+            total = pool.add(total, value);
         }
         Ok(total)
     }
@@ -512,14 +514,14 @@ impl Deriver<'_> {
                 else {
                     unreachable!("bare factors are references")
                 };
-                let covariance = self.base_covariance((s, &i), (t, &j), name)?;
+                let (covariance, same) = self.base_covariance((s, &i), (t, &j), name)?;
                 let (cx, cy) = (scalar_part(&mut self.graph, x), scalar_part(&mut self.graph, y));
                 let pool = &mut self.graph.pool;
                 let coefficient = pool.mul(cx, cy);
                 let value = pool.mul(coefficient, covariance);
                 let variables: Vec<_> = x.variables.iter().chain(&y.variables).copied().collect();
                 let guards: Vec<_> = x.guards.iter().chain(&y.guards).cloned().collect();
-                let value = pool.sum(&variables, guards, value);
+                let value = pool.sum_matching(&variables, same, guards, value);
                 total = pool.add(total, value);
             }
         }
