@@ -269,7 +269,10 @@ pub(crate) fn scale(scale: &Scale) -> String {
         _ => format!("n^({p})"),
     };
     match (scale.power < Zero::zero(), scale.coefficient.is_one()) {
-        (true, _) => format!("{coefficient}/{}", width(-scale.power)),
+        (true, _) => match coefficient.split_once('/') {
+            Some((over, under)) => format!("{over}/({under} {})", width(-scale.power)),
+            None => format!("{coefficient}/{}", width(-scale.power)),
+        },
         (false, true) => width(scale.power),
         (false, false) => format!("{coefficient} {}", width(scale.power)),
     }

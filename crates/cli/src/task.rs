@@ -166,14 +166,6 @@ impl ArchitectureArgs {
     }
 }
 
-/// A verified network with another number of inputs.
-pub(crate) fn with_batch_of(network: &Verified<Network>, batch: usize) -> anyhow::Result<Verified<Network>> {
-    let mut network = Network::clone(network);
-    let axis = batch_axis(&network.program)?;
-    network.program.axes[axis.index()].size = u32::try_from(batch)?;
-    Ok(verify_network(network)?)
-}
-
 /// The first axis of the only data value.
 fn batch_axis(program: &Program) -> anyhow::Result<Id<Axis>> {
     let data = program.value(input(program)?);

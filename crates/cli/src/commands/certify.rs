@@ -23,7 +23,7 @@ use crate::values::{DataArgs, member, member_name};
 const AFTER: &str = "\
 Examples:
   netsor certify examples/square.netsor
-  netsor certify examples/square.netsor --widths 128,256,512,1024 --seeds 64
+  netsor certify examples/square.netsor --widths 128,256,512,1024 --seeds 500
   netsor certify examples/tied.netsor --data 'xi=[[1,0],[0,1],[1,1]]' --moments own
 
 Each number is averaged over seeds at each width and extrapolated to infinite width, m + c/n. It holds when m is
@@ -42,7 +42,7 @@ pub(crate) struct CertifyArgs {
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [64, 128, 256, 512])]
     widths: Vec<usize>,
     /// Draws at each width
-    #[arg(long, value_name = "COUNT", default_value_t = 32)]
+    #[arg(long, value_name = "COUNT", default_value_t = 128)]
     seeds: usize,
     /// The first seed
     #[arg(long, default_value_t = 0)]

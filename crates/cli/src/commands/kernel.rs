@@ -60,7 +60,7 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
     let points = split.train.inputs();
     let (n, features) = (points.n_rows(), points.n_cols());
     let network = args.architecture.network(features, 1, 1)?;
-    let matrices = kernel_matrices(&network, points, points)?;
+    let matrices = kernel_matrices(&network, points, None)?;
     let kernel = match args.kind {
         Kind::Ntk => matrices.ntk,
         Kind::Nngp => matrices.nngp.ok_or_else(|| anyhow!("the output of `{}` has no NNGP kernel", network.program.name))?,

@@ -158,7 +158,7 @@ fn evaluate(
             ];
             let mut method: Vec<&str> = used.iter().filter(|(count, _)| 0 < *count).map(|(_, name)| *name).collect();
             if method.is_empty() {
-                method.push("algebra");
+                method.push(if value.error == 0.0 { "algebra" } else { "from above" });
             }
             let (value, error) = (value.value, value.error);
             out.push(Number { name: name.clone(), at, value, error, method: method.join(", ") });
@@ -215,9 +215,10 @@ fn to_text(table: &ZTable, numbers: &[Number], has_data: bool) -> String {
             out.push_str(&format!("  {} = {}\n", definition.name, definition.text));
         }
     }
-    if !numbers.is_empty() {
+    let (matrices, single): (Vec<&Number>, Vec<&Number>) = numbers.iter().partition(|n| n.at.len() == 2);
+    if !single.is_empty() {
         let mut rows = output::table(&["limit of", "value", "error", "by"]);
-        for number in numbers {
+        for number in single {
             rows.add_row([
                 member_name(&number.name, &number.at),
                 precise(number.value, number.error),
@@ -226,8 +227,23 @@ fn to_text(table: &ZTable, numbers: &[Number], has_data: bool) -> String {
             ]);
         }
         out.push_str(&format!("\n{rows}\n"));
-    } else if has_data {
+    }
+    for matrix in matrices.chunk_by(|a, b| a.name == b.name) {
+        out.push_str(&as_matrix(matrix));
+    }
+    if numbers.is_empty() && has_data {
         out.push_str("\nno numbers: give the data with --data NAME=VALUES\n");
+    }
+    out
+}
+
+/// A family over two indices, row by row.
+fn as_matrix(entries: &[&Number]) -> String {
+    let error = entries.iter().map(|n| n.error).fold(0.0, f64::max);
+    let mut out = format!("\n{} (errors at most {error:.1e})\n", entries.first().map_or("", |n| n.name.as_str()));
+    for row in entries.chunk_by(|a, b| a.at[0] == b.at[0]) {
+        let row: Vec<String> = row.iter().map(|n| format!("{:>13.8}", n.value)).collect();
+        out.push_str(&format!("{}\n", row.join(" ")));
     }
     out
 }

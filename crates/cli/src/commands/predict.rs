@@ -82,8 +82,8 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         bail!("{n} training points are too few: a fifth of them is needed for validation");
     }
     let network = args.architecture.network(features, 1, 1)?;
-    let train = kernel_matrices(&network, split.train.inputs(), split.train.inputs())?;
-    let test = kernel_matrices(&network, split.test.inputs(), split.train.inputs())?;
+    let train = kernel_matrices(&network, split.train.inputs(), None)?;
+    let test = kernel_matrices(&network, split.test.inputs(), Some(split.train.inputs()))?;
     let name = args.architecture.name();
     let mut scored = Vec::new();
 

@@ -40,7 +40,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "POINTS", default_value_t = 64)]
     batch: usize,
     /// Learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 0.3)]
+    #[arg(long, value_name = "RATE", default_value_t = 1.0)]
     learning_rate: f64,
     /// Training points; four fifths by default
     #[arg(long, value_name = "POINTS")]

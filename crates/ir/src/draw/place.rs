@@ -16,7 +16,9 @@ const PADDING: f64 = 7.0;
 /// Least vertical distance between things in a layer.
 const GAP: f64 = 12.0;
 /// Rounds of adjustment.
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 60;
+/// A bend that is smaller than this is taken out where there is room.
+const WIGGLE: f64 = 14.0;
 
 /// A diagram with coordinates.
 #[derive(Clone, Debug)]
@@ -101,6 +103,8 @@ pub(super) fn place(diagram: &Diagram, limit: usize) -> Result<Placed, DrawError
         }
     }
 
+    straighten(&layered, &neighbours, &order, &gap, &mut y);
+
     let top = (0..y.len()).map(|s| y[s] - extent(s).0).fold(f64::INFINITY, f64::min);
     let top = if top.is_finite() { top } else { 0.0 };
     y.iter_mut().for_each(|y| *y -= top);
@@ -125,6 +129,72 @@ pub(super) fn place(diagram: &Diagram, limit: usize) -> Result<Placed, DrawError
     }
     let width = columns.last().map_or(0.0, |c| c.1);
     Ok(Placed { layered, y, columns, width, height })
+}
+
+/// Takes out bends that need not be: a long edge runs level as far as there is room, and a node that follows a single
+/// one stands beside it if it nearly did.
+fn straighten(
+    layered: &Layered,
+    neighbours: &Neighbours,
+    order: &[Vec<usize>],
+    gap: &dyn Fn(usize, usize) -> f64,
+    y: &mut [f64],
+) {
+    let mut place = vec![(0, 0); y.len()];
+    for (k, layer) in order.iter().enumerate() {
+        for (at, &spot) in layer.iter().enumerate() {
+            place[spot] = (k, at);
+        }
+    }
+    let room = |spot: usize, y: &[f64]| {
+        let (k, at) = place[spot];
+        let low = at.checked_sub(1).map_or(f64::NEG_INFINITY, |a| y[order[k][a]] + gap(order[k][a], spot));
+        let high = order[k].get(at + 1).map_or(f64::INFINITY, |&b| y[b] - gap(spot, b));
+        (low, high)
+    };
+    for &spot in order.iter().flatten() {
+        if let ([before], Spot::Node(_)) = (&neighbours.before[spot][..], layered.spots[spot])
+            && (y[*before] - y[spot]).abs() < WIGGLE
+        {
+            let (low, high) = room(spot, y);
+            if low <= high {
+                y[spot] = y[*before].clamp(low, high);
+            }
+        }
+    }
+    // Dummies of one node have ascending numbers from left to right.
+    let mut chains: std::collections::BTreeMap<usize, Vec<usize>> = std::collections::BTreeMap::new();
+    for (spot, kind) in layered.spots.iter().enumerate() {
+        if let Spot::Dummy(source) = kind {
+            chains.entry(*source).or_default().push(spot);
+        }
+    }
+    for (source, chain) in chains {
+        let mut first = 0;
+        while first < chain.len() {
+            let (mut low, mut high) = room(chain[first], y);
+            let mut end = first + 1;
+            while let Some(&next) = chain.get(end) {
+                let (l, h) = room(next, y);
+                if h.min(high) < l.max(low) {
+                    break;
+                }
+                (low, high) = (l.max(low), h.min(high));
+                end += 1;
+            }
+            let run = &chain[first..end];
+            // Level with what it comes from, or with what it goes to, or where it was.
+            let from = if first == 0 { source } else { chain[first - 1] };
+            let to = neighbours.after[run[run.len() - 1]].first().map(|&to| y[to]);
+            let fits = |at: f64| low <= at && at <= high;
+            let mean = run.iter().map(|&spot| y[spot]).sum::<f64>() / run.len() as f64;
+            let at = [Some(y[from]), to].into_iter().flatten().find(|&at| fits(at)).unwrap_or(mean);
+            if low <= high {
+                run.iter().for_each(|&spot| y[spot] = at.clamp(low, high));
+            }
+            first = end;
+        }
+    }
 }
 
 /// The places that minimise `sum of weight (place - wish)^2` with at least `gaps[k]` between places `k` and `k + 1`: an

@@ -52,7 +52,7 @@ pub(super) fn write(drawn: &[(&Diagram, Placed)], options: &DrawOptions) -> Stri
     if options.legend {
         y += legend(&mut body, inner, y, rows);
     }
-    let (width, height) = (inner + 2.0 * MARGIN, y - BELOW + 2.0 * MARGIN);
+    let (width, height) = (inner + 2.0 * MARGIN, y - BELOW + MARGIN);
     let names: Vec<&str> = drawn.iter().map(|(d, _)| d.name.as_str()).collect();
     let title = escape(&names.join(", "));
     format!(
@@ -68,9 +68,9 @@ fn picture(out: &mut String, diagram: &Diagram, placed: &Placed) {
     let centre = |spot: usize| (column(spot).0 + column(spot).1) / 2.0;
     for segment in &layered.segments {
         let (y0, y1) = (placed.y[segment.from], placed.y[segment.to]);
-        let (x0, _) = match layered.spots[segment.from] {
-            Spot::Node(node) => (centre(segment.from) + reach(&diagram.nodes[node]), true),
-            Spot::Dummy(_) => (column(segment.from).0, false),
+        let x0 = match layered.spots[segment.from] {
+            Spot::Node(node) => centre(segment.from) + reach(&diagram.nodes[node]),
+            Spot::Dummy(_) => column(segment.from).0,
         };
         let (x1, arrow) = match layered.spots[segment.to] {
             Spot::Node(node) => {

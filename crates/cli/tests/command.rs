@@ -1,0 +1,224 @@
+//! The binary on the programs in `examples/`: exit codes, JSON, diagnostics.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn netsor(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_netsor")).args(args).current_dir(root()).output().unwrap()
+}
+
+fn with_stdin(args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_netsor"))
+        .args(args)
+        .current_dir(root())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The standard output of a run that must end well.
+#[track_caller]
+fn good(args: &[&str]) -> String {
+    let output = netsor(args);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[track_caller]
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&good(args)).unwrap()
+}
+
+/// The standard error of a run that must end with exit code 2.
+#[track_caller]
+fn bad(args: &[&str]) -> String {
+    let output = netsor(args);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+    assert!(!message.contains("panicked"), "{message}");
+    message
+}
+
+#[test]
+fn every_example_is_shown_and_drawn() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "netsor") {
+            seen += 1;
+            let file = path.to_str().unwrap();
+            assert!(good(&["show", file]).contains("Thm B.4"), "{file}");
+            assert!(json(&["show", file, "--json"]).as_array().is_some_and(|items| !items.is_empty()));
+            assert!(good(&["show", file, "--draw", "svg"]).ends_with("</svg>\n"));
+            assert!(good(&["show", file, "--draw", "dot", "--unroll"]).starts_with("digraph"));
+        }
+    }
+    assert!(7 <= seen);
+}
+
+#[test]
+fn networks_have_a_backward_pass_and_kernels() {
+    assert!(good(&["show", "examples/mlp.netsor", "--backprop"]).starts_with("program"));
+    assert!(good(&["show", "examples/mlp.netsor", "--kernels"]).contains("moment"));
+    assert!(bad(&["show", "examples/square.netsor", "--kernels"]).contains("only a network"));
+}
+
+#[test]
+fn parse_errors_are_rendered_with_their_place() {
+    let output = with_stdin(&["show", "-"], "program p {\n  vector a ~ N(0, 1)\n  y = tahn(a)\n}\n");
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("<stdin>:3:") && message.contains("did you mean `tanh`?"), "{message}");
+    assert!(message.ends_with("<stdin>: 1 error\n"), "{message}");
+}
+
+#[test]
+fn bad_inputs_end_with_code_two() {
+    assert!(bad(&["show", "no/such/file.netsor"]).contains("no/such/file.netsor"));
+    assert!(bad(&["limit", "examples/figure1.netsor"]).contains("`mlp`, `rnn`"));
+    assert!(bad(&["limit", "examples/mlp.netsor", "--item", "rnn"]).contains("`mlp2`"));
+    assert!(bad(&["limit", "examples/mlp.netsor", "--data", "xi=[1,2]"]).contains("expected 12 numbers, found 2"));
+    assert!(bad(&["limit", "examples/mlp.netsor", "--data", "x=[1]"]).contains("it has `xi`"));
+    assert!(bad(&["limit", "examples/mlp.netsor", "--data", "xi=[1,"]).contains("not a list"));
+    assert!(bad(&["limit", "examples/square.netsor", "--moment", "a"]).contains("two names"));
+    assert!(bad(&["limit", "examples/square.netsor", "--moment", "a,W"]).contains("not a vector"));
+    assert!(bad(&["limit", "examples/square.netsor", "--tolerance", "nan"]).contains("positive"));
+    assert!(bad(&["certify", "examples/square.netsor", "--widths", "0,0"]).contains("widths"));
+    assert!(bad(&["predict", "--on", "nothing"]).contains("digits"));
+    assert!(bad(&["predict", "--activation", "tahn"]).contains("relu"));
+    assert!(bad(&["kernel", "--out", "k.txt"]).contains(".npy"));
+    assert!(bad(&["train", "--batch", "0"]).contains("--batch 0"));
+    bad(&["nonsense"]);
+    let output = with_stdin(&["show", "-"], "");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_limit_of_the_square_is_one() {
+    let result = json(&["limit", "examples/square.netsor", "--json", "--moment", "b,b"]);
+    let values: Vec<f64> = result["numbers"].as_array().unwrap().iter().map(|n| n["value"].as_f64().unwrap()).collect();
+    // E Z^b Z^b = 2: one from the Gaussian part, one from the return path. Algebra, so exact.
+    assert_eq!(values, [1.0, 2.0]);
+    let rules: Vec<&str> = result["table"].as_array().unwrap().iter().map(|r| r["rule"].as_str().unwrap()).collect();
+    assert_eq!(rules, ["Matrix", "ZInit", "ZHat", "ZHat + ZDot", "ZMoment"]);
+    assert!(good(&["limit", "examples/square.netsor", "--latex"]).contains("\\hat{Z}^{b}"));
+}
+
+#[test]
+fn a_network_has_kernels_that_add_up() {
+    let data = "xi=[[1,0,0],[0,1,0],[0,0,1],[1,1,1]]";
+    let result = json(&["limit", "examples/mlp.netsor", "--json", "--data", data]);
+    let of = |name: &str| -> Vec<f64> {
+        let numbers = result["numbers"].as_array().unwrap();
+        numbers.iter().filter(|n| n["name"] == name).map(|n| n["value"].as_f64().unwrap()).collect()
+    };
+    let (ntk, nngp) = (of("NTK"), of("NNGP"));
+    assert_eq!((ntk.len(), nngp.len()), (16, 16));
+    for (k, total) in ntk.iter().enumerate() {
+        let parts: f64 = ["U", "W", "v"].iter().map(|p| of(&format!("NTK from {p}"))[k]).sum();
+        // Each is known to 1e-10, the tolerance that is asked for by default.
+        assert!((total - parts).abs() < 4e-10);
+        // The share of the readout is the NNGP.
+        assert!((of("NTK from v")[k] - nngp[k]).abs() < 2e-10);
+    }
+    assert!(good(&["limit", "examples/mlp.netsor"]).contains("no numbers: give the data"));
+}
+
+#[test]
+fn simulation_certifies_the_square() {
+    let args = ["certify", "examples/square.netsor", "--json", "--widths", "32,64,128", "--seeds", "400", "--margin", "0.1"];
+    let result = json(&args);
+    assert_eq!(result["verdict"], "holds", "{result}");
+    assert_eq!(result["tests"].as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn formats_are_checked() {
+    good(&["fmt", "--check", "examples/square.netsor", "examples/figure7.netsor", "examples/figure1.netsor"]);
+    let messy = "program   p{vector a~N(0,1)}";
+    let output = with_stdin(&["fmt", "--stdin"], messy);
+    assert_eq!(text(&output.stdout), "program p {\n  vector a ~ N(0, 1)\n}\n");
+    assert_eq!(with_stdin(&["fmt", "--stdin", "--check"], messy).status.code(), Some(1));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.netsor");
+    std::fs::write(&file, messy).unwrap();
+    let file = file.to_str().unwrap();
+    assert_eq!(netsor(&["fmt", "--check", file]).status.code(), Some(1));
+    assert_eq!(json(&["fmt", "--json", file])["changed"].as_array().unwrap().len(), 1);
+    good(&["fmt", "--check", file]);
+}
+
+#[test]
+fn kernels_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("k.csv");
+    let args = ["kernel", "--on", "iris", "--n-points", "6", "--depth", "1", "--json", "--out", file.to_str().unwrap()];
+    assert_eq!(json(&args)["points"], 6);
+    let rows: Vec<Vec<f64>> = std::fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .map(|line| line.split(',').map(|x| x.parse().unwrap()).collect())
+        .collect();
+    assert_eq!(rows.len(), 6);
+    for (i, row) in rows.iter().enumerate() {
+        // One hidden layer, sigma_w^2 = 2, points on |x|^2 = d: 2 from the readout and 2 from the input weights.
+        assert!((row[i] - 4.0).abs() < 1e-7, "{row:?}");
+        assert!((0..6).all(|j| row[j] == rows[j][i]));
+    }
+}
+
+#[test]
+fn wide_networks_predict_digits_and_finite_ones_learn_iris() {
+    let args = ["predict", "--on", "digits", "--n-train", "150", "--n-test", "100", "--depth", "1", "--json"];
+    let result = json(&args);
+    let accuracy = |k: usize| result["models"][k]["test_accuracy"].as_f64().unwrap();
+    // Chance is 0.1; ridge regression on 150 points reaches about 0.85.
+    assert!(0.85 < accuracy(0), "{result}");
+    assert_eq!(result["models"].as_array().unwrap().len(), 4);
+
+    let lines = good(&["train", "--on", "iris", "--width", "64", "--batch", "20", "--epochs", "5", "--json"]);
+    let epochs: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(epochs.len(), 6);
+    let error = |k: usize| epochs[k]["train_error"].as_f64().unwrap();
+    assert!(error(5) < 0.5 * error(0), "{lines}");
+}
+
+#[test]
+fn help_has_examples_and_shells_are_served() {
+    for command in ["show", "fmt", "limit", "certify", "kernel", "predict", "train"] {
+        assert!(good(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+    assert!(good(&["completions", "bash"]).contains("netsor"));
+    assert!(good(&["reproduce", "--list"]).lines().count() > 0);
+}
+
+/// A reader that stops early ends the command quietly.
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_netsor"))
+        .args(["show", "examples/mlp.netsor"])
+        .current_dir(root())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(output.stderr.is_empty());
+}
