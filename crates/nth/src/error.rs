@@ -39,6 +39,9 @@ pub enum NthError {
         /// What was given.
         found: usize,
     },
+    /// Kernels of the hierarchy where bold ones are needed.
+    #[error("a discrete step needs the bold kernels, whose directions are fixed; take `bold_hierarchy`")]
+    LiveKernels,
     /// A list of numbers of the wrong length.
     #[error("{what} needs {expected} numbers, {found} were given")]
     Length {

@@ -1,7 +1,7 @@
 //! The kernels of a network as it is, on all index tuples of a batch.
 
 use netsor_finite::{Inputs, Options, State, execute};
-use netsor_ir::program::{Instr, Kind, ValueId};
+use netsor_ir::program::{Instr, Kind, Program, ValueId};
 
 use crate::{Hierarchy, NthError};
 
@@ -16,6 +16,12 @@ pub struct KernelTensor {
 }
 
 impl KernelTensor {
+    /// From numbers in the order of [`KernelTensor::packed`], of the same shape as `self`.
+    pub(crate) fn with_data(&self, data: Vec<f64>) -> Self {
+        debug_assert_eq!(data.len(), self.data.len());
+        Self { data, ..*self }
+    }
+
     /// From all entries `full[a, b, c, ..]`, each index over all `points`, the last fastest.
     ///
     /// The lower triangle is kept: exact arithmetic has both equal, the rounding of the two differs.
@@ -122,6 +128,8 @@ fn push_train(block: &[f64], points: usize, train: usize, axes: usize, out: &mut
 pub struct Kernels {
     /// The output on all points.
     pub f: Vec<f64>,
+    /// The number `n` of training examples, by which the loss is divided: `L = 1/(2n) sum (f - y)^2`.
+    pub n_examples: usize,
     /// `K^(2), K^(3), ...`
     pub kernels: Vec<KernelTensor>,
     /// The share of each trained parameter in `K^(2)`.
@@ -150,7 +158,8 @@ pub struct KernelOptions {
     pub width: usize,
     /// The seed of drawn parameters.
     pub seed: u64,
-    /// How many of the points, from the first on, are training points; all of them by default.
+    /// How many examples (positions on the first axis of the output), from the first on, are training examples; all of
+    /// them by default. The others are test points.
     pub train: Option<usize>,
     /// Refuse to start if more bytes than this would be needed; 4 GB by default.
     pub memory_limit: u128,
@@ -162,20 +171,20 @@ impl KernelOptions {
         Self { width, seed, train: None, memory_limit: 4_000_000_000 }
     }
 
-    /// With the first `train` points as training points.
+    /// With the first `train` examples as training examples.
     #[must_use]
     pub fn with_train(self, train: usize) -> Self {
         Self { train: Some(train), ..self }
     }
 
-    /// The number of training points among `points`.
-    pub(crate) fn n_train(&self, points: usize) -> Result<usize, NthError> {
-        let train = self.train.unwrap_or(points);
-        if (1..=points).contains(&train) {
+    /// The number of training examples among `examples`.
+    pub(crate) fn n_train(&self, examples: usize) -> Result<usize, NthError> {
+        let train = self.train.unwrap_or(examples);
+        if (1..=examples).contains(&train) {
             return Ok(train);
         }
-        let expected = format!("between 1 and {points}");
-        Err(NthError::Order { what: "the number of training points", expected, found: train })
+        let expected = format!("between 1 and {examples}");
+        Err(NthError::Order { what: "the number of training examples", expected, found: train })
     }
 }
 
@@ -197,13 +206,20 @@ pub fn estimated_bytes(hierarchy: &Hierarchy, width: usize) -> u128 {
     program.value_ids().fold(0, |sum: u128, id| sum.saturating_add(of(id)))
 }
 
+/// Positions on the first axis of an output.
+pub(crate) fn n_examples(program: &Program, output: ValueId) -> usize {
+    program.family_sizes(output).first().copied().unwrap_or(1)
+}
+
 /// Runs a hierarchy at a width with drawn parameters, or with those that `inputs` supply; `inputs` also has the data.
 ///
 /// # Errors
 /// [`NthError::Memory`] before anything is allocated; otherwise as [`execute`].
 pub fn kernels_at(hierarchy: &Hierarchy, inputs: &Inputs, options: &KernelOptions) -> Result<Kernels, NthError> {
     let points = hierarchy.n_points();
-    let train = options.n_train(points)?;
+    let examples = n_examples(&hierarchy.program, hierarchy.output);
+    let n_examples = options.n_train(examples)?;
+    let train = n_examples * (points / examples);
     let bytes = estimated_bytes(hierarchy, options.width);
     if options.memory_limit < bytes {
         let (order, width, limit) = (hierarchy.order(), options.width, options.memory_limit);
@@ -218,6 +234,7 @@ pub fn kernels_at(hierarchy: &Hierarchy, inputs: &Inputs, options: &KernelOption
     let tensor = |v, order| KernelTensor::from_full(&state.numbers(v), points, train, order);
     Ok(Kernels {
         f: state.numbers(hierarchy.output),
+        n_examples,
         kernels: hierarchy.kernels.iter().enumerate().map(|(k, &v)| tensor(v, k + 2)).collect(),
         parts: hierarchy.parts.iter().map(|(&parameter, &v)| (parameter, tensor(v, 2))).collect(),
         derivatives: hierarchy.derivatives.iter().map(|&v| state.numbers(v)).collect(),

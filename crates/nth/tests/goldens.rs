@@ -1,6 +1,10 @@
 //! Explicit weights against JAX: kernels, dynamics and discrete steps (`nth_goldens.json`).
 
-use netsor_nth::{HuangYau, KernelOptions, KernelTensor, Smooth, bold_hierarchy, hierarchy, kernels_at};
+use netsor_nth::{
+    HuangYau, KernelOptions, KernelTensor, Smooth, Truncated, bold_hierarchy, discrete_step, gradient_flow,
+    gradient_step, hierarchy, kernels_at,
+};
+use netsor_num::ode::OdeOptions;
 use serde_json::Value;
 
 fn cases() -> Vec<Value> {
@@ -82,5 +86,85 @@ fn kernels_agree_with_jax() {
         let bold = kernels_at(&bold_hierarchy(&network, 4).unwrap(), &inputs, &options).unwrap();
         close(&full(&bold.kernels[2]), &flat(&case["bold_K4"]), KERNELS, &format!("{id} bold K4"));
         close(&full(&bold.kernels[1]), &flat(&case["K3"]), KERNELS, &format!("{id} bold K3"));
+    }
+}
+
+/// The tolerance that the file states for solutions of differential equations.
+const FLOWS: f64 = 1e-8;
+
+fn ode() -> OdeOptions {
+    OdeOptions::with_tolerance(1e-12)
+}
+
+fn at(path: &Value, key: &str) -> Vec<f64> {
+    path.as_array().unwrap().iter().flat_map(|p| flat(&p[key])).collect()
+}
+
+fn times(path: &Value) -> Vec<f64> {
+    at(path, "t")
+}
+
+#[test]
+fn dynamics_agree_with_jax() {
+    for case in &cases() {
+        let id = case["id"].as_str().unwrap();
+        let (paper, inputs, options) = paper(case);
+        let network = paper.network().unwrap();
+        let y = flat(&case["y"]);
+        let second = hierarchy(&network, 2).unwrap();
+        let kernels = kernels_at(&hierarchy(&network, 4).unwrap(), &inputs, &options).unwrap();
+
+        let flow = &case["gradient_flow"];
+        let path = gradient_flow(&network, &inputs, &y, &times(flow), &options, &ode()).unwrap();
+        close(&path.f.concat(), &at(flow, "f"), FLOWS, &format!("{id} flow f"));
+        let along: Vec<f64> = path
+            .inputs
+            .iter()
+            .flat_map(|inputs| full(&kernels_at(&second, inputs, &options).unwrap().kernels[0]))
+            .collect();
+        close(&along, &at(flow, "K2"), FLOWS, &format!("{id} flow K2"));
+
+        let (df, dk) = Truncated::new(&kernels, &y, 4).unwrap().slopes_at_start();
+        close(&df, &flat(&case["dt_f"]), KERNELS, &format!("{id} dt f"));
+        close(&full(&dk[0]), &flat(&case["dt_K2"]), KERNELS, &format!("{id} dt K2"));
+        close(&full(&dk[1]), &flat(&case["dt_K3"]), KERNELS, &format!("{id} dt K3"));
+
+        for p in 2..=4 {
+            let expected = &case["truncated"][format!("p{p}")];
+            let system = Truncated::new(&kernels, &y, p).unwrap();
+            let path = system.solve(&times(expected), &ode()).unwrap();
+            let k2: Vec<f64> = path.kernels.iter().flat_map(|k| full(&k[0])).collect();
+            close(&path.f.concat(), &at(expected, "f"), FLOWS, &format!("{id} p = {p} f"));
+            close(&k2, &at(expected, "K2"), FLOWS, &format!("{id} p = {p} K2"));
+            if p == 3 {
+                let reduced = system.solve_reduced(&times(expected), &ode()).unwrap();
+                let k2: Vec<f64> = reduced.kernels.iter().flat_map(|k| full(&k[0])).collect();
+                close(&reduced.f.concat(), &at(expected, "f"), FLOWS, &format!("{id} reduced f"));
+                close(&k2, &at(expected, "K2"), FLOWS, &format!("{id} reduced K2"));
+            }
+        }
+    }
+}
+
+#[test]
+fn discrete_steps_agree_with_jax() {
+    for case in &cases() {
+        let id = case["id"].as_str().unwrap();
+        let (paper, inputs, options) = paper(case);
+        let network = paper.network().unwrap();
+        let (y, expected) = (flat(&case["y"]), &case["discrete"]);
+        let eta = expected["eta"].as_f64().unwrap();
+        let (f, after) = gradient_step(&network, &inputs, &y, eta, &options).unwrap();
+        let k2 = kernels_at(&hierarchy(&network, 2).unwrap(), &after, &options).unwrap().kernels.remove(0);
+        close(&f, &flat(&expected["f_next"]), KERNELS, &format!("{id} step f"));
+        close(&full(&k2), &flat(&expected["K2_next"]), KERNELS, &format!("{id} step K2"));
+
+        let program = bold_hierarchy(&network, 5).unwrap();
+        let bold = kernels_at(&program, &inputs, &options).unwrap();
+        let step = |order| discrete_step(&program, &bold, &y, eta, order).unwrap();
+        let f: Vec<f64> = (1..=3).flat_map(|order| step(order).0).collect();
+        let k2: Vec<f64> = (0..=3).flat_map(|order| full(&step(order).1)).collect();
+        close(&f, &flat(&expected["f_taylor_orders_1_2_3"]), KERNELS, &format!("{id} series of f"));
+        close(&k2, &flat(&expected["K2_taylor_orders_0_1_2_3"]), KERNELS, &format!("{id} series of K2"));
     }
 }

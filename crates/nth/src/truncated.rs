@@ -1,0 +1,163 @@
+//! The hierarchy truncated at order `p`: a closed system for the output and the kernels below `p` (NTH eq. 15).
+
+use netsor_num::ode::{OdeOptions, OdeStatistics, solve};
+
+use crate::flow::check_targets;
+use crate::{KernelTensor, Kernels, NthError};
+
+/// The truncated hierarchy `d/dt f_a = -1/n sum_b K^(2)(a, b) r_b`,
+/// `d/dt K^(r)(..) = -1/n sum_b K^(r+1)(.., b) r_b` for `r < p`, `d/dt K^(p) = 0`, with `r = f - y` on the training
+/// points and test points carried along (NTH eqs. 9, 10, 15, 22).
+///
+/// Against the network, the error of `f` and `K^(2)` is of order `m^(-floor(p/2))`, and at short times `t^p` and
+/// `t^(p-1)`. The paper's remark after Theorem 2.6 has `m^(-p/2)` also for `p = 3`; that rate is not reached, because
+/// `K^(4)` is of order `1/m` with a deterministic limit.
+#[derive(Clone, Debug)]
+pub struct Truncated<'a> {
+    kernels: &'a Kernels,
+    targets: &'a [f64],
+    p: usize,
+}
+
+/// A solution of the truncated hierarchy.
+#[derive(Clone, Debug)]
+pub struct TruncatedPath {
+    /// The times asked for.
+    pub times: Vec<f64>,
+    /// The output on all points at each time.
+    pub f: Vec<Vec<f64>>,
+    /// `K^(2), .., K^(p-1)` at each time; `K^(2)` alone, constant, for `p = 2`.
+    pub kernels: Vec<Vec<KernelTensor>>,
+    /// The work.
+    pub statistics: OdeStatistics,
+}
+
+impl<'a> Truncated<'a> {
+    /// The system of order `p` with the kernels at time 0 and targets on the training points.
+    ///
+    /// # Errors
+    /// If `p` is below 2 or `K^(p)` was not computed, or the targets do not fit.
+    pub fn new(kernels: &'a Kernels, targets: &'a [f64], p: usize) -> Result<Self, NthError> {
+        kernels.of_order(p)?;
+        check_targets(targets, kernels.kernels[0].n_train())?;
+        Ok(Self { kernels, targets, p })
+    }
+
+    fn residuals(&self, f: &[f64]) -> Vec<f64> {
+        f.iter().zip(self.targets).map(|(f, y)| f - y).collect()
+    }
+
+    /// Writes the slopes of `[f, K^(2), .., K^(p-1)]`.
+    fn slopes(&self, state: &[f64], slopes: &mut [f64]) {
+        let tensors = &self.kernels.kernels;
+        let n = self.kernels.n_examples as f64;
+        let points = self.kernels.f.len();
+        let (f, mut rest) = state.split_at(points);
+        let (df, mut slopes) = slopes.split_at_mut(points);
+        let r = self.residuals(f);
+        let train = r.len();
+        let frozen = tensors[self.p - 2].packed();
+        let mut current: &[f64] = frozen;
+        if 2 < self.p {
+            (current, rest) = rest.split_at(tensors[0].packed().len());
+        }
+        for (a, slope) in df.iter_mut().enumerate() {
+            let sum: f64 = (0..train).map(|b| current[crate::kernels::pair(a, b)] * r[b]).sum();
+            *slope = -sum / n;
+        }
+        for order in 2..self.p {
+            let (own, later) = slopes.split_at_mut(current.len());
+            let next;
+            if order + 1 == self.p {
+                next = frozen;
+            } else {
+                (next, rest) = rest.split_at(tensors[order - 1].packed().len());
+            }
+            // The last argument is the fastest: K^(r+1) is a matrix with one row an entry of K^(r).
+            for (slope, row) in own.iter_mut().zip(next.chunks_exact(train)) {
+                *slope = -row.iter().zip(&r).map(|(k, r)| k * r).sum::<f64>() / n;
+            }
+            (slopes, current) = (later, next);
+        }
+    }
+
+    /// The time derivatives at time 0 of `f` and of `K^(2), .., K^(p-1)`.
+    pub fn slopes_at_start(&self) -> (Vec<f64>, Vec<KernelTensor>) {
+        let start = self.start();
+        let mut slopes = vec![0.0; start.len()];
+        self.slopes(&start, &mut slopes);
+        self.split(&slopes)
+    }
+
+    fn start(&self) -> Vec<f64> {
+        let moving = self.kernels.kernels[..self.p - 2].iter().flat_map(KernelTensor::packed);
+        self.kernels.f.iter().chain(moving).copied().collect()
+    }
+
+    fn split(&self, state: &[f64]) -> (Vec<f64>, Vec<KernelTensor>) {
+        let (f, mut rest) = state.split_at(self.kernels.f.len());
+        let mut tensors = Vec::new();
+        for tensor in &self.kernels.kernels[..self.p - 2] {
+            let (own, later) = rest.split_at(tensor.packed().len());
+            tensors.push(tensor.with_data(own.to_vec()));
+            rest = later;
+        }
+        (f.to_vec(), tensors)
+    }
+
+    /// The solution at `times`, which ascend from 0 or later.
+    ///
+    /// # Errors
+    /// The solver gives up: the system blew up, as truncations with odd `p` may at long times, or it is stiff.
+    pub fn solve(&self, times: &[f64], ode: &OdeOptions) -> Result<TruncatedPath, NthError> {
+        let solution = solve(|_, state, slopes| self.slopes(state, slopes), &self.start(), times, ode)?;
+        let (f, mut kernels): (Vec<_>, Vec<_>) = solution.states.iter().map(|s| self.split(s)).unzip();
+        if self.p == 2 {
+            kernels.iter_mut().for_each(|k: &mut Vec<KernelTensor>| k.push(self.kernels.kernels[0].clone()));
+        }
+        Ok(TruncatedPath { times: times.to_vec(), f, kernels, statistics: solution.statistics })
+    }
+
+    /// The solution for `p = 3` by the reduced system (NTH eq. 30 and what follows it, corrected):
+    /// `R' = r`, `K^(2)_t = K^(2)_0 - 1/n K^(3)_0[R]`, `r' = -1/n K^(2)_0 r + 1/n^2 K^(3)_0[R, r]`. It has as many
+    /// unknowns as there are points and training points, instead of the square of that.
+    ///
+    /// # Errors
+    /// [`NthError::Order`] unless `p = 3`; as [`Truncated::solve`].
+    pub fn solve_reduced(&self, times: &[f64], ode: &OdeOptions) -> Result<TruncatedPath, NthError> {
+        if self.p != 3 {
+            let what = "the order of a reduced system";
+            return Err(NthError::Order { what, expected: "3".into(), found: self.p });
+        }
+        let (k2, k3) = (&self.kernels.kernels[0], &self.kernels.kernels[1]);
+        let n = self.kernels.n_examples as f64;
+        let train = k2.n_train();
+        let rhs = |_: f64, state: &[f64], slopes: &mut [f64]| {
+            let (big_r, f) = state.split_at(train);
+            let (dr, df) = slopes.split_at_mut(train);
+            let r = self.residuals(f);
+            dr.copy_from_slice(&r);
+            for (a, slope) in df.iter_mut().enumerate() {
+                let mut sum = 0.0;
+                for (b, r) in r.iter().enumerate() {
+                    let drift: f64 = k3.block(a, b).iter().zip(big_r).map(|(k, r)| k * r).sum();
+                    sum += (k2.block(a, b)[0] - drift / n) * r;
+                }
+                *slope = -sum / n;
+            }
+        };
+        let start: Vec<f64> = std::iter::repeat_n(0.0, train).chain(self.kernels.f.iter().copied()).collect();
+        let solution = solve(rhs, &start, times, ode)?;
+        let kernel = |state: &Vec<f64>| {
+            let drift = |row: &[f64]| row.iter().zip(state).map(|(k, r)| k * r).sum::<f64>() / n;
+            let rows = k2.packed().iter().zip(k3.packed().chunks_exact(train));
+            vec![k2.with_data(rows.map(|(k, row)| k - drift(row)).collect())]
+        };
+        Ok(TruncatedPath {
+            times: times.to_vec(),
+            f: solution.states.iter().map(|s| s[train..].to_vec()).collect(),
+            kernels: solution.states.iter().map(kernel).collect(),
+            statistics: solution.statistics,
+        })
+    }
+}
