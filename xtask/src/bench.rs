@@ -6,28 +6,11 @@ use cargo_metadata::{MetadataCommand, TargetKind};
 use crate::shell::{cargo, run as run_command};
 
 pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
-    let metadata = MetadataCommand::new()
-        .no_deps()
-        .exec()
-        .context("cargo metadata")?;
+    let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata")?;
     let mut n_benches = 0;
     for package in &metadata.packages {
-        for target in package
-            .targets
-            .iter()
-            .filter(|it| it.kind.contains(&TargetKind::Bench))
-        {
-            run_command(
-                cargo(&[
-                    "bench",
-                    "--package",
-                    &package.name,
-                    "--bench",
-                    &target.name,
-                    "--",
-                ])
-                .args(args),
-            )?;
+        for target in package.targets.iter().filter(|it| it.kind.contains(&TargetKind::Bench)) {
+            run_command(cargo(&["bench", "--package", &package.name, "--bench", &target.name, "--"]).args(args))?;
             n_benches += 1;
         }
     }

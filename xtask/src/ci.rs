@@ -34,12 +34,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         println!("\nci: {} steps passed", STEPS.len());
         Ok(())
     } else {
-        bail!(
-            "ci: {} of {} steps failed: {}",
-            failed.len(),
-            STEPS.len(),
-            failed.join(", ")
-        )
+        bail!("ci: {} of {} steps failed: {}", failed.len(), STEPS.len(), failed.join(", "))
     }
 }
 
@@ -50,14 +45,7 @@ fn format() -> anyhow::Result<()> {
 
 fn lints() -> anyhow::Result<()> {
     has_component("clippy", "clippy")?;
-    run_command(&mut cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    run_command(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
 fn documentation() -> anyhow::Result<()> {
@@ -66,13 +54,9 @@ fn documentation() -> anyhow::Result<()> {
 
 /// Whether cargo has the subcommand that a rustup component brings.
 fn has_component(subcommand: &str, component: &str) -> anyhow::Result<()> {
-    let output = cargo(&[subcommand, "--version"])
-        .output()
-        .context("cannot start cargo")?;
+    let output = cargo(&[subcommand, "--version"]).output().context("cannot start cargo")?;
     if !output.status.success() {
-        bail!(
-            "`cargo {subcommand}` is not installed; add it with `rustup component add {component}`"
-        );
+        bail!("`cargo {subcommand}` is not installed; add it with `rustup component add {component}`");
     }
     Ok(())
 }

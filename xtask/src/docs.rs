@@ -17,8 +17,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut seen = BTreeSet::new();
     let (mut n_run, mut failed) = (0, Vec::new());
     for page in files::all(&root)?.into_iter().filter(|path| is_page(path)) {
-        let text = fs::read_to_string(root.join(&page))
-            .with_context(|| format!("cannot read `{}`", page.display()))?;
+        let text = fs::read_to_string(root.join(&page)).with_context(|| format!("cannot read `{}`", page.display()))?;
         for (line, command) in commands(&text) {
             let place = format!("{}:{line}", page.display());
             if !seen.insert(command.clone()) {
@@ -42,11 +41,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         }
     }
     if !failed.is_empty() {
-        bail!(
-            "{} of {n_run} commands failed: {}",
-            failed.len(),
-            failed.join(", ")
-        );
+        bail!("{} of {n_run} commands failed: {}", failed.len(), failed.join(", "));
     }
     println!("docs: {n_run} commands passed");
     Ok(())
@@ -54,23 +49,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 fn is_page(path: &Path) -> bool {
     path == Path::new("README.md")
-        || (path.starts_with("docs/src")
-            && path.extension().is_some_and(|extension| extension == "md"))
+        || (path.starts_with("docs/src") && path.extension().is_some_and(|extension| extension == "md"))
 }
 
 /// Tests and ci would run themselves; the full reproduction has its quick form in ci.
 fn runs_elsewhere(command: &str) -> bool {
     let is = |prefix: &str| command == prefix || command.starts_with(&format!("{prefix} "));
     let reproduces = is("cargo xtask reproduce") || is("netsor reproduce");
-    ["test", "ci", "docs", "bench"]
-        .iter()
-        .any(|it| is(&format!("cargo xtask {it}")))
+    ["test", "ci", "docs", "bench"].iter().any(|it| is(&format!("cargo xtask {it}")))
         || is("cargo test")
         || is("cargo install")
-        || (reproduces
-            && !["--quick", "--list", "--help"]
-                .iter()
-                .any(|it| command.contains(it)))
+        || (reproduces && !["--quick", "--list", "--help"].iter().any(|it| command.contains(it)))
 }
 
 /// The commands of all `sh` blocks with their lines, continuation lines joined.
@@ -141,28 +130,16 @@ cargo no
 cargo no
 ```
 ";
-        let expected = [
-            (6, "cargo xtask tidy".to_owned()),
-            (7, "netsor limit examples/a.netsor".to_owned()),
-        ];
+        let expected = [(6, "cargo xtask tidy".to_owned()), (7, "netsor limit examples/a.netsor".to_owned())];
         assert_eq!(commands(page), expected);
     }
 
     #[test]
     fn ci_does_not_run_itself() {
-        for command in [
-            "cargo xtask ci",
-            "cargo xtask test",
-            "cargo xtask reproduce",
-            "cargo xtask docs",
-        ] {
+        for command in ["cargo xtask ci", "cargo xtask test", "cargo xtask reproduce", "cargo xtask docs"] {
             assert!(runs_elsewhere(command), "{command}");
         }
-        for command in [
-            "cargo xtask reproduce --quick",
-            "cargo xtask goldens",
-            "netsor reproduce --list",
-        ] {
+        for command in ["cargo xtask reproduce --quick", "cargo xtask goldens", "netsor reproduce --list"] {
             assert!(!runs_elsewhere(command), "{command}");
         }
     }

@@ -19,9 +19,7 @@ pub(crate) fn all(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn visit(root: &Path, folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?
-    {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
         let entry = entry?;
         let path = entry.path();
         if entry.file_type()?.is_dir() {

@@ -3,16 +3,5 @@
 use crate::shell::{cargo, run as run_command};
 
 pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
-    run_command(
-        cargo(&[
-            "run",
-            "--quiet",
-            "--package",
-            "netsor-tests",
-            "--bin",
-            "goldens",
-            "--",
-        ])
-        .args(args),
-    )
+    run_command(cargo(&["run", "--quiet", "--package", "netsor-tests", "--bin", "goldens", "--"]).args(args))
 }

@@ -3,15 +3,5 @@
 use crate::shell::{cargo, run as run_command};
 
 pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
-    run_command(
-        cargo(&[
-            "run",
-            "--quiet",
-            "--package",
-            "netsor-cli",
-            "--",
-            "reproduce",
-        ])
-        .args(args),
-    )
+    run_command(cargo(&["run", "--quiet", "--package", "netsor-cli", "--", "reproduce"]).args(args))
 }

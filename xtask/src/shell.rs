@@ -25,9 +25,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);
     eprintln!("$ {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }
@@ -37,19 +35,11 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 /// The command as one would type it.
 fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let program = program
-        .file_stem()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy();
-    let settings = command
-        .get_envs()
-        .filter_map(|(key, value)| Some(format!("{}={}", key.to_str()?, quoted(value?.to_str()?))));
+    let program = program.file_stem().unwrap_or(program.as_os_str()).to_string_lossy();
+    let settings =
+        command.get_envs().filter_map(|(key, value)| Some(format!("{}={}", key.to_str()?, quoted(value?.to_str()?))));
     let words = command.get_args().map(|it| quoted(&it.to_string_lossy()));
-    settings
-        .chain([program.into_owned()])
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
+    settings.chain([program.into_owned()]).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &str) -> String {
@@ -70,13 +60,8 @@ mod tests {
     #[test]
     fn commands_are_shown_as_typed() {
         let mut command = Command::new("/some/bin/cargo");
-        command
-            .args(["test", "-p", "a b", "it's"])
-            .env("RUSTDOCFLAGS", "-D warnings");
-        assert_eq!(
-            show(&command),
-            r"RUSTDOCFLAGS='-D warnings' cargo test -p 'a b' 'it'\''s'"
-        );
+        command.args(["test", "-p", "a b", "it's"]).env("RUSTDOCFLAGS", "-D warnings");
+        assert_eq!(show(&command), r"RUSTDOCFLAGS='-D warnings' cargo test -p 'a b' 'it'\''s'");
     }
 
     #[test]
@@ -84,10 +69,7 @@ mod tests {
         let mut command = Command::new("cargo");
         command.arg("--no-such-flag").stderr(Stdio::null());
         let error = run(&mut command).unwrap_err().to_string();
-        assert!(
-            error.starts_with("`cargo --no-such-flag` failed"),
-            "{error}"
-        );
+        assert!(error.starts_with("`cargo --no-such-flag` failed"), "{error}");
         assert!(run(&mut Command::new("no-such-program-anywhere")).is_err());
     }
 }

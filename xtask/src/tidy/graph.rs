@@ -8,20 +8,11 @@ const ALLOWED: [(&str, Allowed); 18] = [
     ("netsor-ir", Only(&[])),
     ("netsor-zoo", Only(&["netsor-ir"])),
     ("netsor-gauss", Only(&["netsor-num"])),
-    (
-        "netsor-limit",
-        Only(&["netsor-ir", "netsor-gauss", "netsor-num"]),
-    ),
-    (
-        "netsor-kernel",
-        Only(&["netsor-limit", "netsor-gauss", "netsor-ir", "netsor-num"]),
-    ),
+    ("netsor-limit", Only(&["netsor-ir", "netsor-gauss", "netsor-num"])),
+    ("netsor-kernel", Only(&["netsor-limit", "netsor-gauss", "netsor-ir", "netsor-num"])),
     ("netsor-predict", Only(&["netsor-num"])),
     ("netsor-finite", Only(&["netsor-ir", "netsor-num"])),
-    (
-        "netsor-nth",
-        Only(&["netsor-limit", "netsor-finite", "netsor-ir", "netsor-num"]),
-    ),
+    ("netsor-nth", Only(&["netsor-limit", "netsor-finite", "netsor-ir", "netsor-num"])),
     ("netsor-data", Only(&["netsor-num"])),
     ("netsor-lab", AllBut(&["netsor", "netsor-cli"])),
     ("netsor", AllBut(&["netsor-lab", "netsor-cli"])),
@@ -58,11 +49,7 @@ pub(super) fn edges(metadata: &Metadata) -> Vec<Edge> {
     let mut edges = Vec::new();
     for package in &metadata.packages {
         let from = package.name.to_string();
-        edges.push(Edge {
-            from: from.clone(),
-            to: None,
-            is_dev: false,
-        });
+        edges.push(Edge { from: from.clone(), to: None, is_dev: false });
         for dependency in package.dependencies.iter().filter(|it| it.path.is_some()) {
             edges.push(Edge {
                 from: from.clone(),
@@ -80,9 +67,7 @@ pub(super) fn check(edges: &[Edge]) -> Vec<String> {
     for Edge { from, to, is_dev } in edges {
         let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| name == from) else {
             if to.is_none() {
-                problems.push(format!(
-                    "crate graph: `{from}` has no row in xtask/src/tidy/graph.rs"
-                ));
+                problems.push(format!("crate graph: `{from}` has no row in xtask/src/tidy/graph.rs"));
             }
             continue;
         };
@@ -93,9 +78,7 @@ pub(super) fn check(edges: &[Edge]) -> Vec<String> {
             AllBut(names) => !names.contains(&to.as_str()),
         };
         if strangers.contains(&(from.as_str(), to.as_str())) {
-            problems.push(format!(
-                "crate graph: `{from}` and `{to}` must not know each other"
-            ));
+            problems.push(format!("crate graph: `{from}` and `{to}` must not know each other"));
         } else if !fits && !is_dev {
             problems.push(format!("crate graph: `{from}` must not depend on `{to}`"));
         }
@@ -109,11 +92,7 @@ mod tests {
 
     #[track_caller]
     fn check_edge(from: &str, to: &str, is_dev: bool, expected: &[&str]) {
-        let edge = Edge {
-            from: from.to_owned(),
-            to: Some(to.to_owned()),
-            is_dev,
-        };
+        let edge = Edge { from: from.to_owned(), to: Some(to.to_owned()), is_dev };
         assert_eq!(check(&[edge]), expected);
     }
 
@@ -142,11 +121,7 @@ mod tests {
 
     #[test]
     fn a_new_package_needs_a_row() {
-        let alone = Edge {
-            from: "netsor-new".to_owned(),
-            to: None,
-            is_dev: false,
-        };
+        let alone = Edge { from: "netsor-new".to_owned(), to: None, is_dev: false };
         assert_eq!(check(&[alone]).len(), 1);
     }
 }
