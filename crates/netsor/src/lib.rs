@@ -12,6 +12,7 @@
 //! | [`limit`] | what does it become as the width grows? |
 //! | [`gauss`] | what is the expectation of this function of Gaussian variables? |
 //! | [`finite`] | what does it do at width `n`, and how does it train? |
+//! | [`nth`] | how do its kernels move in training, order by order in `1/n`? |
 //! | [`predict`] | what does a kernel predict? |
 //! | [`data`] | where do inputs come from? |
 //!
@@ -66,6 +67,7 @@ pub use netsor_finite as finite;
 pub use netsor_gauss as gauss;
 pub use netsor_ir as ir;
 pub use netsor_limit as limit;
+pub use netsor_nth as nth;
 pub use netsor_predict as predict;
 pub use netsor_zoo as zoo;
 
