@@ -308,7 +308,7 @@ fn linear_parts(
                     let reason = "it mentions a scalar".to_owned();
                     return Err(TransformError::NoGaussianProcess { name: name(), reason });
                 }
-                if network.program.expr_dim(occurrence.coefficient).is_some() {
+                if program.expr_dim(occurrence.coefficient).is_some() {
                     let reason = "the output is not linear in it".to_owned();
                     return Err(TransformError::NoGaussianProcess { name: name(), reason });
                 }

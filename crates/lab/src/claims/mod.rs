@@ -4,6 +4,14 @@
 //! engine, on the shipped digits; the two engines never see each other outside this crate.
 //! Margins of equivalence are constants of each file, fixed before its data were seen.
 
+mod circle;
+mod drift;
+mod flow;
+mod footnote;
+mod independence;
+mod nth_scaling;
+mod nth_setup;
+mod nth_truncation;
 mod ntk_init;
 mod ntk_train;
 mod setup;
@@ -16,5 +24,11 @@ pub fn all() -> Vec<Box<dyn Claim>> {
     let mut claims: Vec<Box<dyn Claim>> = Vec::new();
     claims.extend(ntk_init::all());
     claims.push(Box::new(ntk_train::NtkTrain));
+    claims.push(Box::new(flow::Flow));
+    claims.push(Box::new(circle::Circle));
+    claims.push(Box::new(footnote::Footnote13));
+    claims.push(Box::new(drift::NtkDrift));
+    claims.push(Box::new(nth_scaling::NthScaling));
+    claims.push(Box::new(nth_truncation::NthTruncation));
     claims
 }

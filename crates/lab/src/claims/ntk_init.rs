@@ -1,13 +1,15 @@
 //! `ntk-init-*`: the tangent kernel at initialisation converges to its limit (TP IIb Thm 5.1).
 
+use anyhow::Context as _;
 use netsor_finite::{Inputs, Options, empirical_kernel};
 use netsor_ir::Network;
 use netsor_ir::verify::{Verified, verify_network};
 use netsor_zoo::{Activation, Conv1d, Mlp, Tied};
 
+use super::independence::two_backward_passes;
 use super::setup::{
-    LimitKernel, abscissae, column, digits, limit_kernel, name, over_seeds, projection, relative_distance,
-    slope_figure, slope_table,
+    LimitKernel, abscissae, column, digits, find, limit_kernel, limits, name, over_seeds, projection,
+    relative_distance, slope_figure, slope_table,
 };
 use crate::stats::{Average, extrapolate_over_seeds, slope_over_seeds};
 use crate::{Cell, Claim, Context, Outcome, Scale, Table, Test};
@@ -16,6 +18,8 @@ use crate::{Cell, Claim, Context, Outcome, Scale, Table, Test};
 const SLOPE_MARGIN: f64 = 0.15;
 /// Room around the limit, relative.
 const LIMIT_MARGIN: f64 = 0.05;
+/// What the tied network must be away from the wrong formula by, relative.
+const DIFFERENCE_MARGIN: f64 = 0.05;
 /// Error asked of each integral of the limit; a thousandth of the margin is enough by far.
 const TOLERANCE: f64 = 1e-6;
 
@@ -146,6 +150,33 @@ impl Claim for NtkInit {
             let numbers = [norm, fit.limit.value, fit.limit.standard_error, fit.coefficients[0].value];
             shares.push([Cell::from(parameter.as_str())].into_iter().chain(numbers.map(Cell::from)));
         }
+        let mut notes = vec![format!(
+            "The limit engine states an error of at most {:.0e} for an entry of $\\mathring{{K}}$.",
+            limit.error
+        )];
+        if let Architecture::Tied = self.architecture {
+            let passes = two_backward_passes(&network)?;
+            let first = passes.shares.iter().min_by_key(|share| share.parameter);
+            let first = first.context("the network has no matrices below its readout")?;
+            let parameter = name(&network, first.parameter);
+            let values = [first.independent_within];
+            let (wrong, _) = limits(&passes.program, &values, &xi, 6, TOLERANCE)?;
+            let right = &limit.parts[&parameter];
+            let share = projection(&wrong[0], right);
+            let at = limit.parts.keys().position(|it| *it == parameter);
+            let at = at.context("both programs have the same parameters")?;
+            let fit = extrapolate_over_seeds(&x, &column(&rows, at + 1), &[1.0])?;
+            tests.push(Test::differs(
+                format!("share of `{parameter}` is not that of independent gradients"),
+                &fit.limit,
+                share,
+                DIFFERENCE_MARGIN,
+            )?);
+            notes.push(format!(
+                "With independent matrices in the backward pass (the path formula of Prop. D.3) \
+                 the limit of the share of `{parameter}` would be {share:.4} of the true one."
+            ));
+        }
         let figure = slope_figure(
             "Distance of the tangent kernel from its limit",
             "relative Frobenius distance",
@@ -153,10 +184,6 @@ impl Claim for NtkInit {
             (-0.5, "slope −1/2"),
             format!("Six digits, {n_seeds} seeds; bars are pointwise 95 % intervals."),
         );
-        let notes = vec![format!(
-            "The limit engine states an error of at most {:.0e} for an entry of $\\mathring{{K}}$.",
-            limit.error
-        )];
         let tables = vec![slope_table("Distance by width", "distance", &curve), shares];
         Ok(Outcome { tests, tables, figures: vec![figure], notes })
     }
@@ -170,7 +197,7 @@ fn measure(
     n: usize,
     seed: u64,
 ) -> anyhow::Result<Vec<f64>> {
-    let data = network.program.find("xi").expect("every network here has the data `xi`");
+    let data = find(&network.program, "xi")?;
     let inputs = Inputs::new().with(data, xi.to_vec());
     let kernel = empirical_kernel::<f64>(network, &inputs, &Options::new(n, seed))?.remove(0);
     let mut measured = vec![relative_distance(&kernel.ntk, &limit.ntk)];

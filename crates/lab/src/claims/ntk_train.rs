@@ -9,7 +9,7 @@ use netsor_ir::verify::{Verified, verify_network};
 use netsor_predict::{KernelDescent, Mat, SquaredError};
 use netsor_zoo::Mlp;
 
-use super::setup::{LimitKernel, TwoClasses, abscissae, limit_kernel, over_seeds, slope_figure, slope_table};
+use super::setup::{LimitKernel, TwoClasses, abscissae, find, limit_kernel, over_seeds, slope_figure, slope_table};
 use crate::stats::{Average, slope_over_seeds};
 use crate::{Axis, Claim, Context, Figure, Outcome, Series, Style, Test};
 
@@ -53,7 +53,7 @@ impl Claim for NtkTrain {
             vec![64, 128, 256, 512, 1024],
             vec![64, 128, 256, 512, 1024, 2048, 4096],
         );
-        let n_seeds = ctx.scale.pick(32, 48, 100);
+        let n_seeds = ctx.scale.pick(96, 128, 200);
         let data = TwoClasses::load(ctx, (4, 9), (n_train, n_test))?;
         let network = Mlp { inputs: data.n_points() as u32, dim: 64, hidden: 2, ..Mlp::default() };
         let network = verify_network(network.network()?)?;
@@ -106,7 +106,7 @@ fn deviation(
     n: usize,
     seed: u64,
 ) -> anyhow::Result<Run> {
-    let xi = network.program.find("xi").expect("an MLP has the data `xi`");
+    let xi = find(&network.program, "xi")?;
     let inputs = Inputs::new().with(xi, data.inputs.clone());
     let mut trainer = Trainer::<f64>::new(network, &inputs, Options::new(n, seed))?;
     let order: Vec<usize> = (0..data.n_train).collect();

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use netsor_data::{Dataset, Scaling, load_digits, permutation};
-use netsor_ir::Network;
 use netsor_ir::transform::kernels;
+use netsor_ir::{Network, Program, ValueId};
 use netsor_limit::{Data, Deriver, Evaluator, Tolerance};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -58,6 +59,12 @@ impl TwoClasses {
         Ok(Self { inputs, targets, n_train, n_test })
     }
 
+    /// `f - y` at training points and 0 at test points: the derivative of the sum of squares.
+    pub(super) fn train_residuals(&self, f: &[f64]) -> Vec<f64> {
+        let residual = |(i, (f, y)): (usize, (&f64, &f64))| if i < self.n_train { f - y } else { 0.0 };
+        f.iter().zip(&self.targets).enumerate().map(residual).collect()
+    }
+
     pub(super) fn n_points(&self) -> usize {
         self.n_train + self.n_test
     }
@@ -81,23 +88,36 @@ pub(super) struct LimitKernel {
 /// mirror images; all others are zero.
 pub(super) fn limit_kernel(network: &Network, xi: &[f64], rows: usize, tolerance: f64) -> anyhow::Result<LimitKernel> {
     let kernels = kernels(network)?;
-    let program = &kernels.program;
     let output = &kernels.outputs[0];
-    let data = program.find("xi").ok_or_else(|| anyhow::anyhow!("the network `{}` has no data `xi`", program.name))?;
-    let data = Data::new().with(data, xi.to_vec());
+    let (names, parts): (Vec<String>, Vec<ValueId>) =
+        output.ntk_parts.iter().map(|(&parameter, &part)| (name(network, parameter), part)).unzip();
+    let values: Vec<ValueId> = [output.ntk].into_iter().chain(parts).collect();
+    let (mut matrices, error) = limits(&kernels.program, &values, xi, rows, tolerance)?;
+    let parts = matrices.split_off(1);
+    let size = kernels.program.family_sizes(output.ntk)[0];
+    let parts = names.into_iter().zip(parts).collect();
+    Ok(LimitKernel { size, ntk: matrices.remove(0), parts, error })
+}
+
+/// The limits of symmetric scalar families `K[i, i']` as matrices by rows, and the largest error of
+/// an entry. `rows` as for [`limit_kernel`].
+pub(super) fn limits(
+    program: &Program,
+    values: &[ValueId],
+    xi: &[f64],
+    rows: usize,
+    tolerance: f64,
+) -> anyhow::Result<(Vec<Vec<f64>>, f64)> {
+    let data = Data::new().with(find(program, "xi")?, xi.to_vec());
     let mut deriver = Deriver::new(program);
-    let total = deriver.scalar(output.ntk)?;
-    let parts = output
-        .ntk_parts
-        .iter()
-        .map(|(&parameter, &part)| Ok((name(network, parameter), deriver.scalar(part)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let exprs = values.iter().map(|&v| deriver.scalar(v)).collect::<Result<Vec<_>, _>>()?;
     let graph = deriver.into_graph();
     let tolerance = Tolerance { absolute: tolerance, relative: 0.0, ..Tolerance::default() };
     let mut evaluator = Evaluator::new(&graph, program, &data, tolerance)?;
-    let size = program.family_sizes(output.output).iter().product::<usize>();
     let mut error: f64 = 0.0;
-    let mut matrix = |expr| -> anyhow::Result<Vec<f64>> {
+    let mut matrices = Vec::new();
+    for (expr, value) in exprs.into_iter().zip(values) {
+        let size = program.family_sizes(*value)[0];
         let mut entries = vec![0.0; size * size];
         for i in 0..rows.min(size) {
             for j in i..size {
@@ -107,15 +127,19 @@ pub(super) fn limit_kernel(network: &Network, xi: &[f64], rows: usize, tolerance
                 entries[j * size + i] = found.value;
             }
         }
-        Ok(entries)
-    };
-    let ntk = matrix(total)?;
-    let parts = parts.into_iter().map(|(name, expr)| Ok((name, matrix(expr)?))).collect::<anyhow::Result<_>>()?;
-    Ok(LimitKernel { size, ntk, parts, error })
+        matrices.push(entries);
+    }
+    Ok((matrices, error))
+}
+
+/// A value of a program by its name.
+pub(super) fn find(program: &Program, name: &str) -> anyhow::Result<ValueId> {
+    let missing = || format!("the program `{}` has no value `{name}`", program.name);
+    program.find(name).with_context(missing)
 }
 
 /// The name of a value of a network's program.
-pub(super) fn name(network: &Network, value: netsor_ir::ValueId) -> String {
+pub(super) fn name(network: &Network, value: ValueId) -> String {
     network.program.value(value).name.clone()
 }
 

@@ -1,0 +1,89 @@
+//! `nth-scaling`: the sizes of the kernels of the hierarchy at initialisation (NTH eq. 11).
+
+use netsor_nth::{KernelOptions, hierarchy, kernels_at};
+
+use super::nth_setup::SmallDigits;
+use super::setup::{abscissae, column, over_seeds, slope_figure, slope_table};
+use crate::stats::{Average, slope_over_seeds};
+use crate::{Claim, Context, Outcome, Test};
+
+/// Room around the predicted slopes.
+const MARGIN: f64 = 0.15;
+const POINTS: usize = 4;
+
+pub(super) struct NthScaling;
+
+impl Claim for NthScaling {
+    fn id(&self) -> &'static str {
+        "nth-scaling"
+    }
+
+    fn title(&self) -> &str {
+        r"The kernels $K^{(r)}$ of the hierarchy shrink with the width as predicted"
+    }
+
+    fn source(&self) -> &str {
+        "NTH Thm 2.3, eq. (11)"
+    }
+
+    fn prediction(&self) -> &str {
+        r"At initialisation $K^{(r)}$ has size $m^{-(r/2-1)}$ for even $r$, where
+          $m^{r/2-1} K^{(r)}$ has a deterministic limit, and $m^{-(r-1)/2}$ for odd $r$: slopes
+          $0$, $-1$, $-1$ in $m$ for $r = 2, 3, 4$, each up to $0.15$, for networks of one and two
+          hidden layers with tanh on digits. (The theorem bounds the distance from the limit up to
+          powers of $\ln m$; that the rates are attained is our prediction.)"
+    }
+
+    fn page(&self) -> Option<&str> {
+        Some("src/experiments/nth-scaling.md")
+    }
+
+    fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let data = SmallDigits::load(ctx, POINTS, 0)?;
+        let cases = [
+            (
+                1,
+                ctx.scale.pick(
+                    vec![128, 256, 512, 1024],
+                    vec![128, 256, 512, 1024, 2048, 4096],
+                    vec![128, 256, 512, 1024, 2048, 4096, 8192, 16384],
+                ),
+            ),
+            (2, ctx.scale.pick(vec![128, 256, 512], vec![128, 256, 512, 1024], vec![128, 256, 512, 1024, 2048])),
+        ];
+        let n_seeds = ctx.scale.pick(32, 96, 256);
+        for (hidden, widths) in cases {
+            let (network, inputs) = data.network(hidden)?;
+            let program = hierarchy(&network, 4)?;
+            let rows = over_seeds(ctx, &format!("sizes, H = {hidden}"), &ctx.seeds(n_seeds), |seed| {
+                let at = |&m: &usize| {
+                    let found = kernels_at(&program, &inputs, &KernelOptions::new(m, seed))?;
+                    Ok(found.kernels.iter().map(|k| k.norm_rms()).collect())
+                };
+                widths.iter().map(at).collect::<anyhow::Result<Vec<Vec<f64>>>>()
+            })?;
+            let x = abscissae(&widths);
+            let mut curves = Vec::new();
+            for (k, slope) in [0.0, -1.0, -1.0].into_iter().enumerate() {
+                let curve = slope_over_seeds(&x, &column(&rows, k), Average::RootMeanSquare)?;
+                let name = format!("slope of $K^{{({})}}$, $H = {hidden}$", k + 2);
+                outcome.tests.push(Test::equals(name, &curve.fit.slope, slope, MARGIN)?);
+                let title = format!("Size of $K^{{({})}}$, $H = {hidden}$", k + 2);
+                outcome.tables.push(slope_table(&title, "size", &curve));
+                curves.push(curve);
+            }
+            outcome.figures.push(slope_figure(
+                &format!("Sizes at initialisation, {hidden} hidden"),
+                "root mean square",
+                &[("K⁽³⁾", &curves[1]), ("K⁽²⁾", &curves[0]), ("K⁽⁴⁾", &curves[2])],
+                (-1.0, "slope −1"),
+                format!(
+                    "Over all tuples of {POINTS} digits and {n_seeds} seeds; bars are pointwise 95 % intervals. \
+                     $H = {hidden}$."
+                ),
+            ));
+        }
+        Ok(outcome)
+    }
+}
