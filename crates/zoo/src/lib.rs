@@ -15,6 +15,7 @@
 mod activation;
 mod builder;
 mod conv;
+pub mod layers;
 mod mlp;
 mod rnn;
 mod tied;

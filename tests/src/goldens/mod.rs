@@ -4,8 +4,15 @@
 //! numbers and gives a [`Verdict`]. A case that is not understood is *not covered*, never passed, and says why; an
 //! error of an engine on a case that is understood is a failure.
 
+mod dual;
+mod empirical;
 mod json;
+mod kernels;
+mod limits;
+mod ntk_exact;
 mod ntk_train;
+mod predict;
+mod tp_rnn;
 mod zcalculus;
 
 use std::fmt;
@@ -15,6 +22,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::Value;
+
+pub use limits::{LimitKernels, asked, limit_kernels};
 
 /// The longest that a case may take. What takes longer is not covered: its size is beyond the engine that ran it.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -194,6 +203,12 @@ pub type Reader = fn(&str, &Value) -> Result<Vec<Case>, Trouble>;
 pub fn reader(stem: &str) -> Option<Reader> {
     match stem {
         "zcalculus" => Some(zcalculus::cases),
+        "ntk_exact_small" => Some(ntk_exact::cases),
+        "mlp" | "numerical" | "branch_norm_dropout" | "conv" | "attention_graph" => Some(kernels::cases),
+        "dual_mpmath" => Some(dual::cases),
+        "empirical" => Some(empirical::cases),
+        "predict" => Some(predict::cases),
+        "tp_rnn" => Some(tp_rnn::cases),
         _ if stem.starts_with("ntk_train_") => Some(ntk_train::cases),
         _ => None,
     }

@@ -1,12 +1,12 @@
 //! `ntk_train_<net>.json`: limiting NNGP and tangent kernels, and kernel descent from given initial outputs.
 
 use netsor_ir::ValueId;
-use netsor_ir::transform::kernels;
-use netsor_limit::{Data, Deriver, Evaluator, Tolerance};
+use netsor_limit::Data;
 use netsor_predict::{KernelDescent, Mat, SquaredError};
 use netsor_zoo::{Mlp, Network, Rnn, Tied};
 use serde_json::Value;
 
+use super::limits::{LimitKernels, asked, limit_kernels};
 use super::json::{Array, count, counts, field, float, list, text};
 use super::{Case, Checks, Trouble};
 
@@ -87,38 +87,19 @@ fn check(file: &Value) -> Result<Checks, Trouble> {
     let inputs = small.inputs;
     let tied = text(file, "kind")? == "tied";
     let tolerance = if tied { TOLERANCE_TIED } else { TOLERANCE };
-    let kernels = kernels(&small.network).map_err(Trouble::failed)?;
-    let output = kernels.outputs.first().ok_or_else(|| Trouble::failed("the network has no output"))?;
-    let mut deriver = Deriver::new(&kernels.program);
-    let mut derive = |id: ValueId| deriver.scalar(id).map_err(Trouble::failed);
-    let nngp = derive(output.nngp.ok_or_else(|| Trouble::failed("the output has no NNGP kernel"))?)?;
-    let ntk = derive(output.ntk)?;
-    let parts = small
-        .parameters
-        .iter()
-        .map(|(name, p)| {
-            let part = output.ntk_parts.get(p).ok_or_else(|| Trouble::failed(format!("no share of `{name}`")))?;
-            derive(*part)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let graph = deriver.into_graph();
     let data = Data::new().with(small.xi, small.x.clone());
     // A tenth of what is compared is asked of every integral; errors of the layers add up.
-    let asked = Tolerance { absolute: tolerance / 10.0, relative: 0.0, ..Tolerance::default() };
-    let mut evaluator = Evaluator::new(&graph, &kernels.program, &data, asked).map_err(Trouble::failed)?;
-    let mut matrix = |expr| -> Result<Vec<f64>, Trouble> {
-        let at = |k: usize| [(k / inputs) as u32, (k % inputs) as u32];
-        let value = |k| evaluator.value(expr, &at(k)).map(|v| v.value).map_err(Trouble::failed);
-        (0..inputs * inputs).map(value).collect()
-    };
-
+    let LimitKernels { nngp, ntk, mut parts } = limit_kernels(&small.network, &data, asked(tolerance / 10.0))?;
     let mut checks = Checks::default();
     let expected = |name: &str| Array::shaped(file, name, &[inputs, inputs]).map(|a| a.numbers);
-    checks.all_close("limit_nngp", &matrix(nngp)?, &expected("limit_nngp")?, tolerance)?;
-    let ntk = matrix(ntk)?;
+    checks.all_close("limit_nngp", &nngp, &expected("limit_nngp")?, tolerance)?;
     checks.all_close("limit_ntk", &ntk, &expected("limit_ntk")?, tolerance)?;
     let expected = Array::field(file, "limit_ntk_parts", 3)?;
-    let found = parts.into_iter().map(matrix).collect::<Result<Vec<_>, _>>()?;
+    let found = small
+        .parameters
+        .iter()
+        .map(|(name, p)| parts.remove(p).ok_or_else(|| Trouble::failed(format!("no share of `{name}`"))))
+        .collect::<Result<Vec<_>, _>>()?;
     for (name, found, expected) in pair_parts(tied, &small.parameters, found, &expected, inputs)? {
         checks.all_close(&format!("limit_ntk_parts of {name}"), &found, &expected, tolerance)?;
     }
