@@ -37,12 +37,7 @@ pub(crate) fn angle(rho: &[f64], out: &mut [f64]) {
 
 /// `E f(u) g(v)` for two functions of degree 1: the arc-cosine kernel of degree 1 (Cho and Saul 2009) on each pair of
 /// quadrants.
-pub(crate) fn degree_one(
-    [rho, angle, sd_u, sd_v]: [&[f64]; 4],
-    u: Homogeneous,
-    v: Homogeneous,
-    out: &mut [f64],
-) {
+pub(crate) fn degree_one([rho, angle, sd_u, sd_v]: [&[f64]; 4], u: Homogeneous, v: Homogeneous, out: &mut [f64]) {
     let (same, opposite) = quadrants(u, v);
     let n = out.len();
     let (rho, angle, sd_u, sd_v) = (&rho[..n], &angle[..n], &sd_u[..n], &sd_v[..n]);
@@ -58,12 +53,7 @@ pub(crate) fn degree_one(
 }
 
 /// `E f(u) g(v)` for two functions of degree 0.
-pub(crate) fn degree_zero(
-    [angle, sd_u, sd_v]: [&[f64]; 3],
-    u: Homogeneous,
-    v: Homogeneous,
-    out: &mut [f64],
-) {
+pub(crate) fn degree_zero([angle, sd_u, sd_v]: [&[f64]; 3], u: Homogeneous, v: Homogeneous, out: &mut [f64]) {
     let (same, opposite) = quadrants(u, v);
     let mean = |f: Homogeneous| 0.5 * (f.right.0 + f.left.0);
     let (mean_u, mean_v, zero_u, zero_v) = (mean(u), mean(v), u.zero.0, v.zero.0);
@@ -80,12 +70,7 @@ pub(crate) fn degree_zero(
 }
 
 /// `E f(u) g(v)` for `f` of degree 1 and `g` of degree 0.
-pub(crate) fn degree_mixed(
-    [rho, sd_u, sd_v]: [&[f64]; 3],
-    u: Homogeneous,
-    v: Homogeneous,
-    out: &mut [f64],
-) {
+pub(crate) fn degree_mixed([rho, sd_u, sd_v]: [&[f64]; 3], u: Homogeneous, v: Homogeneous, out: &mut [f64]) {
     let with = 0.5 * PDF_AT_ZERO * (u.right.0 * v.right.0 - u.left.0 * v.left.0);
     let against = 0.5 * PDF_AT_ZERO * (u.right.0 * v.left.0 - u.left.0 * v.right.0);
     let alone = PDF_AT_ZERO * (u.right.0 - u.left.0) * v.zero.0;
@@ -131,10 +116,7 @@ pub(crate) fn vectorised(f: impl FnOnce()) {
 
 /// The weights of the quadrants where the signs agree and where they differ, over `2 pi`.
 fn quadrants(u: Homogeneous, v: Homogeneous) -> (f64, f64) {
-    (
-        (u.right.0 * v.right.0 + u.left.0 * v.left.0) / TAU,
-        (u.right.0 * v.left.0 + u.left.0 * v.right.0) / TAU,
-    )
+    ((u.right.0 * v.right.0 + u.left.0 * v.left.0) / TAU, (u.right.0 * v.left.0 + u.left.0 * v.right.0) / TAU)
 }
 
 /// `asin(s)` at `s = |x|` below 1/2 or else at `sqrt((1 - |x|) / 2)`, and which it was.

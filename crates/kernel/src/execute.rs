@@ -186,9 +186,8 @@ pub(crate) fn execute(
                 let covariance = [vals[1].at(j), vals[2].at(j), vals[3].at(j)];
                 let key = (*f, *g, covariance.iter().map(|x| x.to_bits()).collect());
                 let of = |id: &u32| &context.functions[*id as usize];
-                out[j] = scratch.integral(key, &context.integrals, j, || {
-                    of(f).dual(of(g), covariance, &context.integrals)
-                })?;
+                out[j] = scratch
+                    .integral(key, &context.integrals, j, || of(f).dual(of(g), covariance, &context.integrals))?;
             }
             scratch.left = left;
         }
@@ -258,7 +257,8 @@ fn mean(f: u32, variance: f64, context: &Context<'_>, scratch: &mut Scratch) -> 
         Shape::Gaussian { scale, rate } => Ok(scale / (1.0 + 2.0 * rate * variance).sqrt()),
         shape => {
             // Ten times finer than what is asked of kernels: every later layer depends on it.
-            let quick = shape.is_smooth()
+            let quick = shape
+                .is_smooth()
                 .then(|| context.grid.mean(function, variance.sqrt(), 0.1 * context.tolerance, &mut scratch.grid));
             if let Some(Some(value)) = quick {
                 return Ok(value);

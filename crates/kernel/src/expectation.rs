@@ -91,12 +91,7 @@ impl Lowering<'_> {
         parameters: &[Value],
     ) -> Result<Value, KernelError> {
         let integrand = self.integrand(integrand, covariance.slots)?;
-        let args = covariance
-            .lower
-            .iter()
-            .chain(parameters)
-            .map(|v| self.arg(v.clone()))
-            .collect::<Result<_, _>>()?;
+        let args = covariance.lower.iter().chain(parameters).map(|v| self.arg(v.clone())).collect::<Result<_, _>>()?;
         Ok(Value::of(self.op(Op::General { integrand, args })?))
     }
 
@@ -163,8 +158,7 @@ impl Lowering<'_> {
         members: &[(usize, f64)],
         parameters: &[Value],
     ) -> Result<Option<u32>, KernelError> {
-        let mut factors = factors.to_vec();
-        factors.sort_unstable();
+        let factors = factors.to_vec();
         let all = |of: fn(&netsor_limit::Graph, ExprId) -> Vec<usize>| {
             let mut all: Vec<usize> = factors.iter().flat_map(|&f| of(self.graph, f)).collect();
             all.sort_unstable();
@@ -172,14 +166,13 @@ impl Lowering<'_> {
             all
         };
         let slots = all(slots_of);
-        let multiples =
-            members.iter().filter(|(s, _)| slots.contains(s)).map(|&(s, c)| (s, Real(c))).collect();
+        let multiples = members.iter().filter(|(s, _)| slots.contains(s)).map(|&(s, c)| (s, Real(c))).collect();
         let known = all(parameters_of)
             .into_iter()
             .map(|k| parameters.get(k).and_then(Value::as_constant).map(|c| (k, Real(c))))
             .collect::<Option<Vec<_>>>();
         match known {
-            Some(parameters) => self.function(FunctionKey { factors, multiples, parameters }).map(Some),
+            Some(parameters) => self.function(&FunctionKey { factors, multiples, parameters }).map(Some),
             None => Ok(None),
         }
     }

@@ -2,12 +2,13 @@
 
 use netsor_gauss::dual::{Activation, Rectified};
 use netsor_gauss::{Covariance, Estimate, Function, GaussError, Tolerance, expect};
-use netsor_ir::expr::{Expr, ExprId};
+use netsor_ir::expr::{Expr, ExprId, for_each_child};
 use netsor_ir::func::{Func, Smoothness};
 use netsor_ir::number::{power_to_f64, to_f64};
 use netsor_ir::tape::{Functions, Input, Scratch, Setting, Tape};
 use netsor_limit::Graph;
 use netsor_limit::graph::Leaf;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::KernelError;
 use crate::plan::{Homogeneous, Real};
@@ -75,9 +76,9 @@ enum Source {
 }
 
 /// What makes a [`SlotFunction`]: its factors and what its leaves are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct FunctionKey {
-    /// Factors, sorted.
+    /// Factors.
     pub(crate) factors: Vec<ExprId>,
     /// Multiples of the slots that occur.
     pub(crate) multiples: Vec<(usize, Real)>,
@@ -159,12 +160,7 @@ impl SlotFunction {
     }
 
     /// `E f(u) g(v)` by the general integrator.
-    pub(crate) fn dual(
-        &self,
-        g: &Self,
-        [uu, uv, vv]: [f64; 3],
-        tolerance: &Tolerance,
-    ) -> Result<Estimate, GaussError> {
+    pub(crate) fn dual(&self, g: &Self, [uu, uv, vv]: [f64; 3], tolerance: &Tolerance) -> Result<Estimate, GaussError> {
         let scratch = std::cell::RefCell::new((FunctionScratch::default(), Vec::new()));
         let product = Function::new(2, |points: &[&[f64]], out: &mut [f64]| {
             let (scratch, other) = &mut *scratch.borrow_mut();
@@ -255,6 +251,61 @@ fn compile(graph: &Graph, roots: &[ExprId]) -> Result<Tape<f64>, KernelError> {
     let setting = Setting::new(&graph.pool, &Numeric);
     let roots: Vec<(ExprId, &[netsor_ir::Index])> = roots.iter().map(|&e| (e, &[][..])).collect();
     Tape::compile(&setting, &roots).map_err(|e| KernelError::Lower(e.to_string()))
+}
+
+/// Names for expressions such that two have the same one if they are the same function of `u`.
+#[derive(Debug, Default)]
+pub(crate) struct Forms {
+    known: FxHashMap<(String, Vec<u32>), u32>,
+}
+
+impl Forms {
+    /// The names of the factors of a function, sorted.
+    pub(crate) fn of(&mut self, graph: &Graph, key: &FunctionKey) -> Vec<u32> {
+        let mut names: Vec<u32> = key.factors.iter().map(|&f| self.name(graph, key, f)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn name(&mut self, graph: &Graph, key: &FunctionKey, root: ExprId) -> u32 {
+        let mut order = Vec::new();
+        let mut seen = FxHashSet::default();
+        let mut stack = vec![root];
+        while let Some(id) = stack.pop() {
+            if seen.insert(id) {
+                order.push(id);
+                for_each_child(graph.pool.node(id), |child| stack.push(child));
+            }
+        }
+        // Children have smaller ids than their parents.
+        order.sort_unstable();
+        let mut done: FxHashMap<ExprId, u32> = FxHashMap::default();
+        for id in order {
+            let node = graph.pool.node(id);
+            let mut children = Vec::new();
+            for_each_child(node, |child| children.push(done[&child]));
+            let tag = match node {
+                Expr::Ref(symbol, _) => match graph.leaf(*symbol) {
+                    Leaf::Slot(k) => format!("u {:?}", key.multiple(k)),
+                    Leaf::Parameter(k) => format!("c {:?}", key.parameter(k)),
+                    _ => format!("leaf {}", symbol.0),
+                },
+                Expr::Add(..) | Expr::Mul(..) => {
+                    children.sort_unstable();
+                    if matches!(node, Expr::Add(..)) { "+".to_owned() } else { "*".to_owned() }
+                }
+                Expr::Neg(_) => "neg".to_owned(),
+                Expr::Sub(..) => "-".to_owned(),
+                Expr::Div(..) => "/".to_owned(),
+                Expr::Pow(_, p) => format!("^ {p}"),
+                Expr::Apply(func, _) => func.name().to_owned(),
+                other => format!("{other:?}"),
+            };
+            let next = self.known.len() as u32;
+            done.insert(id, *self.known.entry((tag, children)).or_insert(next));
+        }
+        done[&root]
+    }
 }
 
 /// The slots that an expression mentions, sorted.
@@ -457,7 +508,6 @@ impl Reader<'_> {
         }
     }
 }
-
 
 /// `c` if the polynomial is `c u` with `c` other than 0.
 fn multiple(p: &[f64]) -> Option<f64> {

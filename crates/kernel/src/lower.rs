@@ -15,7 +15,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::error::KernelError;
 use crate::execute::fold;
 use crate::expectation::Covariance;
-use crate::function::{FunctionKey, General, SlotFunction};
+use crate::function::{Forms, FunctionKey, General, SlotFunction};
 use crate::plan::{Arg, Block, DataInfo, Nodes, Op, Plan, Real, Root, Side};
 
 /// The most operations an entry.
@@ -56,8 +56,7 @@ impl Query {
     pub fn component(name: impl Into<String>, expr: ExprId, n_axes: usize, row: &[u32], col: &[u32]) -> Self {
         let half = |side: At, fixed: &[u32]| {
             let fixed = fixed.to_vec();
-            std::iter::once(side)
-                .chain((1..n_axes).map(move |k| At::Fixed(fixed.get(k - 1).copied().unwrap_or(0))))
+            std::iter::once(side).chain((1..n_axes).map(move |k| At::Fixed(fixed.get(k - 1).copied().unwrap_or(0))))
         };
         Self { name: name.into(), expr, at: half(At::Row, row).chain(half(At::Col, col)).collect() }
     }
@@ -78,6 +77,7 @@ pub fn lower(graph: &Graph, program: &Program, queries: &[Query]) -> Result<Plan
         data: Vec::new(),
         defs: FxHashMap::default(),
         functions: Vec::new(),
+        forms: Forms::default(),
         known_functions: FxHashMap::default(),
         integrands: Vec::new(),
         known_integrands: FxHashMap::default(),
@@ -170,7 +170,8 @@ pub(crate) struct Lowering<'a> {
     data: Vec<DataInfo>,
     defs: FxHashMap<(DefId, Vec<At>), Value>,
     pub(crate) functions: Vec<SlotFunction>,
-    known_functions: FxHashMap<FunctionKey, u32>,
+    forms: Forms,
+    known_functions: FxHashMap<Vec<u32>, u32>,
     integrands: Vec<General>,
     known_integrands: FxHashMap<(ExprId, usize), u32>,
 }
@@ -444,13 +445,14 @@ impl Lowering<'_> {
         Ok(product)
     }
 
-    pub(crate) fn function(&mut self, key: FunctionKey) -> Result<u32, KernelError> {
-        if let Some(&known) = self.known_functions.get(&key) {
+    pub(crate) fn function(&mut self, key: &FunctionKey) -> Result<u32, KernelError> {
+        let form = self.forms.of(self.graph, key);
+        if let Some(&known) = self.known_functions.get(&form) {
             return Ok(known);
         }
-        self.functions.push(SlotFunction::new(self.graph, &key)?);
+        self.functions.push(SlotFunction::new(self.graph, key)?);
         let id = self.functions.len() as u32 - 1;
-        self.known_functions.insert(key, id);
+        self.known_functions.insert(form, id);
         Ok(id)
     }
 

@@ -96,31 +96,82 @@ pub(crate) enum Op {
     /// A single number of the data: the value and the position in its row.
     Load(u32, u32),
     /// `constant + sum coefficient * argument`
-    Linear { terms: Vec<(Real, Arg)>, constant: Real },
+    Linear {
+        terms: Vec<(Real, Arg)>,
+        constant: Real,
+    },
     Product(Arg, Arg),
     Div(Arg, Arg),
     Power(Arg, Real),
     Apply(Func, Vec<Arg>),
     /// `cov / (sd_u sd_v)` in [-1, 1], 0 where a deviation is 0.
-    Correlation { cov: Arg, sd_u: Arg, sd_v: Arg },
+    Correlation {
+        cov: Arg,
+        sd_u: Arg,
+        sd_v: Arg,
+    },
     /// `acos` of a correlation.
     Angle(Arg),
     /// `E f(u) g(v)` for functions of one degree.
-    Rectified { rho: Arg, angle: Arg, sd_u: Arg, sd_v: Arg, u: Homogeneous, v: Homogeneous },
+    Rectified {
+        rho: Arg,
+        angle: Arg,
+        sd_u: Arg,
+        sd_v: Arg,
+        u: Homogeneous,
+        v: Homogeneous,
+    },
     /// `E f(u) g(v)` for degree 1 and degree 0.
-    RectifiedMixed { rho: Arg, sd_u: Arg, sd_v: Arg, u: Homogeneous, v: Homogeneous },
+    RectifiedMixed {
+        rho: Arg,
+        sd_u: Arg,
+        sd_v: Arg,
+        u: Homogeneous,
+        v: Homogeneous,
+    },
     /// `E erf(a u) erf(b v)`
-    Arcsine { cov: Arg, uu: Arg, vv: Arg, a: Real, b: Real },
+    Arcsine {
+        cov: Arg,
+        uu: Arg,
+        vv: Arg,
+        a: Real,
+        b: Real,
+    },
     /// `E exp(-a u^2) exp(-b v^2)`
-    Gaussians { cov: Arg, uu: Arg, vv: Arg, a: Real, b: Real },
+    Gaussians {
+        cov: Arg,
+        uu: Arg,
+        vv: Arg,
+        a: Real,
+        b: Real,
+    },
     /// `E f(u)`
-    Mean { f: u32, variance: Arg },
+    Mean {
+        f: u32,
+        variance: Arg,
+    },
     /// `E f(u) g(v)` by Mehler's series.
-    Series { f: u32, g: u32, rho: Arg, uu: Arg, cov: Arg, vv: Arg },
+    Series {
+        f: u32,
+        g: u32,
+        rho: Arg,
+        uu: Arg,
+        cov: Arg,
+        vv: Arg,
+    },
     /// `E f(u) g(v)` for polynomials on each side of zero.
-    Closed { f: u32, g: u32, uu: Arg, cov: Arg, vv: Arg },
+    Closed {
+        f: u32,
+        g: u32,
+        uu: Arg,
+        cov: Arg,
+        vv: Arg,
+    },
     /// An expectation by the general integrator: the lower triangle of the covariance, then parameters.
-    General { integrand: u32, args: Vec<Arg> },
+    General {
+        integrand: u32,
+        args: Vec<Arg>,
+    },
 }
 
 impl Op {
@@ -143,9 +194,7 @@ impl Op {
             Self::Div(a, b) => Self::Div(f(a), f(b)),
             Self::Power(a, p) => Self::Power(f(a), p),
             Self::Apply(func, args) => Self::Apply(func, args.into_iter().map(f).collect()),
-            Self::Correlation { cov, sd_u, sd_v } => {
-                Self::Correlation { cov: f(cov), sd_u: f(sd_u), sd_v: f(sd_v) }
-            }
+            Self::Correlation { cov, sd_u, sd_v } => Self::Correlation { cov: f(cov), sd_u: f(sd_u), sd_v: f(sd_v) },
             Self::Angle(a) => Self::Angle(f(a)),
             Self::Rectified { rho, angle, sd_u, sd_v, u, v } => {
                 Self::Rectified { rho: f(rho), angle: f(angle), sd_u: f(sd_u), sd_v: f(sd_v), u, v }
@@ -153,22 +202,14 @@ impl Op {
             Self::RectifiedMixed { rho, sd_u, sd_v, u, v } => {
                 Self::RectifiedMixed { rho: f(rho), sd_u: f(sd_u), sd_v: f(sd_v), u, v }
             }
-            Self::Arcsine { cov, uu, vv, a, b } => {
-                Self::Arcsine { cov: f(cov), uu: f(uu), vv: f(vv), a, b }
-            }
-            Self::Gaussians { cov, uu, vv, a, b } => {
-                Self::Gaussians { cov: f(cov), uu: f(uu), vv: f(vv), a, b }
-            }
+            Self::Arcsine { cov, uu, vv, a, b } => Self::Arcsine { cov: f(cov), uu: f(uu), vv: f(vv), a, b },
+            Self::Gaussians { cov, uu, vv, a, b } => Self::Gaussians { cov: f(cov), uu: f(uu), vv: f(vv), a, b },
             Self::Mean { f: function, variance } => Self::Mean { f: function, variance: f(variance) },
             Self::Series { f: left, g, rho, uu, cov, vv } => {
                 Self::Series { f: left, g, rho: f(rho), uu: f(uu), cov: f(cov), vv: f(vv) }
             }
-            Self::Closed { f: left, g, uu, cov, vv } => {
-                Self::Closed { f: left, g, uu: f(uu), cov: f(cov), vv: f(vv) }
-            }
-            Self::General { integrand, args } => {
-                Self::General { integrand, args: args.into_iter().map(f).collect() }
-            }
+            Self::Closed { f: left, g, uu, cov, vv } => Self::Closed { f: left, g, uu: f(uu), cov: f(cov), vv: f(vv) },
+            Self::General { integrand, args } => Self::General { integrand, args: args.into_iter().map(f).collect() },
         }
     }
 
@@ -180,9 +221,7 @@ impl Op {
                 Self::Linear { terms, constant }
             }
             Self::Product(a, b) if b < a => Self::Product(b, a),
-            Self::Correlation { cov, sd_u, sd_v } if sd_v < sd_u => {
-                Self::Correlation { cov, sd_u: sd_v, sd_v: sd_u }
-            }
+            Self::Correlation { cov, sd_u, sd_v } if sd_v < sd_u => Self::Correlation { cov, sd_u: sd_v, sd_v: sd_u },
             Self::Rectified { rho, angle, sd_u, sd_v, u, v } if (sd_v, v) < (sd_u, u) => {
                 Self::Rectified { rho, angle, sd_u: sd_v, sd_v: sd_u, u: v, v: u }
             }
@@ -195,9 +234,7 @@ impl Op {
             Self::Series { f, g, rho, uu, cov, vv } if (vv, g) < (uu, f) => {
                 Self::Series { f: g, g: f, rho, uu: vv, cov, vv: uu }
             }
-            Self::Closed { f, g, uu, cov, vv } if (vv, g) < (uu, f) => {
-                Self::Closed { f: g, g: f, uu: vv, cov, vv: uu }
-            }
+            Self::Closed { f, g, uu, cov, vv } if (vv, g) < (uu, f) => Self::Closed { f: g, g: f, uu: vv, cov, vv: uu },
             other => other,
         }
     }
@@ -348,7 +385,16 @@ impl Plan {
         }
         let number = |live: &[bool]| -> Vec<u32> {
             let mut next = 0;
-            live.iter().map(|&l| if l { next += 1; next - 1 } else { u32::MAX }).collect()
+            live.iter()
+                .map(|&l| {
+                    if l {
+                        next += 1;
+                        next - 1
+                    } else {
+                        u32::MAX
+                    }
+                })
+                .collect()
         };
         let (new_ones, new_pairs) = (number(&live_ones), number(&live_pairs));
         let mut rename = |arg: Arg| match arg {

@@ -86,8 +86,7 @@ fn mlp(activation: Activation, hidden: u32, inputs: u32) -> Mlp {
 
 #[test]
 fn rectified_networks_agree_to_rounding() {
-    let activations =
-        [Activation::Relu, Activation::LeakyRelu { slope: 0.2 }, Activation::Abs, Activation::Identity];
+    let activations = [Activation::Relu, Activation::LeakyRelu { slope: 0.2 }, Activation::Abs, Activation::Identity];
     for activation in activations {
         for hidden in 1..=4 {
             // A few dozen roundings, amplified by 1/sin of the angle: the closest pair of these inputs is 20 degrees
@@ -137,8 +136,10 @@ fn several_outputs_have_the_kernel_of_one() {
 #[test]
 fn weights_and_biases_have_variances() {
     for b_std in [0.0, 0.3] {
-        let network = Mlp { w_std: 1.4, b_std, ..mlp(Activation::Relu, 3, 4) }.network().unwrap();
-        check(&network, &normal("biases", 20), 4, 1e-12);
+        for activation in [Activation::Relu, Activation::Erf] {
+            let network = Mlp { w_std: 1.4, b_std, ..mlp(activation, 3, 4) }.network().unwrap();
+            check(&network, &normal("biases", 20), 4, 1e-12);
+        }
     }
 }
 
@@ -149,8 +150,7 @@ fn convolutions_agree() {
         (Padding::Circular, Activation::Erf, 1e-12),
         (Padding::Same, Activation::Tanh, 3e-8),
     ] {
-        let conv =
-            Conv1d { inputs: 3, positions: 4, channels: 2, hidden: 2, padding, activation, ..Conv1d::default() };
+        let conv = Conv1d { inputs: 3, positions: 4, channels: 2, hidden: 2, padding, activation, ..Conv1d::default() };
         check(&conv.network().unwrap(), &normal("conv", 24), 3, tolerance);
     }
 }
@@ -191,12 +191,13 @@ fn symmetric_rectangular_and_any_number_of_threads() {
         assert_eq!(half.values, run(None, 3).values);
         let all = run(Some(&inputs), 2);
         for (a, b) in half.values.iter().flatten().zip(all.values.iter().flatten()) {
-            // Off the diagonal the same operations with operands exchanged, on it the series against a 1-D rule.
-            assert!((a - b).abs() <= 1e-9 * a.abs().max(0.1), "{a} {b}");
+            // Off the diagonal the same operations with operands exchanged; on it the series, which leave up to 1e-9
+            // in each of five expectations, against a rule in one variable.
+            assert!((a - b).abs() <= 1e-8 * a.abs().max(0.1), "{a} {b}");
         }
         let part = Inputs::new(7).with(lowered.xi(), &x[..35]);
         let few = lowered.plan.run(&part, Some(&inputs), &Options::default()).unwrap();
-        let same = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * a.abs().max(0.1);
+        let same = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-8 * a.abs().max(0.1);
         assert!(few.values[0].iter().zip(&all.values[0]).all(same));
     }
 }
