@@ -117,8 +117,10 @@ impl Printer<'_> {
         let latex = self.notation == Notation::Latex;
         let (text, own) = match self.graph.pool.node(id) {
             Expr::Const(value) => {
-                let compound = value.numer().sign() == Sign::Minus || !value.is_integer();
-                (print(value), if compound { 1 } else { 3 })
+                let text = print(value);
+                // A sign or a fraction bar binds like an operator.
+                let compound = value.numer().sign() == Sign::Minus || text.contains('/');
+                (text, if compound { 1 } else { 3 })
             }
             Expr::Pi => ((if latex { "\\pi" } else { "pi" }).to_owned(), 3),
             Expr::Width(p) => (if latex { format!("n^{{{p}}}") } else { format!("n^({p})") }, 3),
