@@ -10,6 +10,7 @@
 //! | [`ir`] | what is a program, how is it written, checked, differentiated, drawn? |
 //! | [`zoo`] | which architectures are there already? |
 //! | [`limit`] | what does it become as the width grows? |
+//! | [`kernel`] | what are its kernels on a whole data set? |
 //! | [`gauss`] | what is the expectation of this function of Gaussian variables? |
 //! | [`finite`] | what does it do at width `n`, and how does it train? |
 //! | [`nth`] | how do its kernels move in training, order by order in `1/n`? |
@@ -66,6 +67,7 @@ pub use netsor_data as data;
 pub use netsor_finite as finite;
 pub use netsor_gauss as gauss;
 pub use netsor_ir as ir;
+pub use netsor_kernel as kernel;
 pub use netsor_limit as limit;
 pub use netsor_nth as nth;
 pub use netsor_predict as predict;
