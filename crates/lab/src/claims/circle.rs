@@ -192,3 +192,27 @@ fn circle_figure<'a>(gamma: &[f64], limit: &[f64], n: usize, runs: impl Iterator
         caption: "Median over seeds, with the band from the 10 % to the 90 % quantile.".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The golden was integrated independently, to seven digits or more.
+    #[test]
+    fn the_limit_curve_is_that_of_the_golden() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/programs/jacot_circle.json");
+        let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let numbers =
+            |key: &str| -> Vec<f64> { golden[key].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect() };
+        let gamma = numbers("gamma");
+        let mut points = vec![1.0, 0.0];
+        points.extend(gamma.iter().flat_map(|gamma| [gamma.cos(), gamma.sin()]));
+        let circle = network(gamma.len() as u32 + 1).unwrap();
+        let limit = limit_kernel(&circle, &points, 1, 1e-10).unwrap();
+        for (found, expected) in limit.ntk[1..=gamma.len()].iter().zip(numbers("limit_theta")) {
+            assert!((found - expected).abs() < 1e-7, "{found} against {expected}");
+        }
+    }
+}

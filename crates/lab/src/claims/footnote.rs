@@ -80,9 +80,9 @@ impl Claim for Footnote13 {
             let parameter = name(&network, share.parameter);
             let target = if Some(share.parameter) == top { 1.0 } else { 0.0 };
             let predicted = projection(&limits[k][1], &limits[k][0]);
-            tests.push(Test::within(format!("limit: share of `{parameter}`"), predicted, target, TOLERANCE)?);
+            tests.push(Test::within(format!("limit: share of {parameter}"), predicted, target, TOLERANCE)?);
             let fit = extrapolate_over_seeds(&x, &column(&rows, k + 2), &[1.0])?;
-            tests.push(Test::equals(format!("network: share of `{parameter}`"), &fit.limit, target, SHARE_MARGIN)?);
+            tests.push(Test::equals(format!("network: share of {parameter}"), &fit.limit, target, SHARE_MARGIN)?);
             table.push([
                 Cell::from(parameter),
                 predicted.into(),

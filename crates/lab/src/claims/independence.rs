@@ -121,3 +121,48 @@ fn gram(program: &mut Program, [a, b]: [&Operand; 2]) -> ValueId {
     let name = program.unused_name("gram");
     program.moment(&name, &[("i", axis), ("j", axis)], product)
 }
+
+#[cfg(test)]
+mod tests {
+    use netsor_zoo::{Mlp, Tied};
+
+    use super::super::setup::limits;
+    use super::*;
+
+    const XI: [f64; 4] = [1.0, 0.5, -0.3, 1.2];
+
+    fn two_points(network: &Network) -> (TwoBackwardPasses, Vec<[Vec<f64>; 3]>) {
+        let passes = two_backward_passes(network).unwrap();
+        let values: Vec<ValueId> =
+            passes.shares.iter().flat_map(|share| [share.within, share.across, share.independent_within]).collect();
+        let (matrices, _) = limits(&passes.program, &values, &XI, 2, 1e-8).unwrap();
+        let shares = matrices.chunks(3).map(|m| [m[0].clone(), m[1].clone(), m[2].clone()]);
+        (passes, shares.collect())
+    }
+
+    /// Only the top hidden matrix, whose gradient sees no product with a hidden matrix, keeps its
+    /// share; within one backward pass an MLP does not notice that its matrices are copies.
+    #[test]
+    fn an_mlp_keeps_the_share_of_its_top_matrix() {
+        let network = Mlp { inputs: 2, dim: 2, hidden: 3, ..Mlp::default() }.network().unwrap();
+        let (passes, shares) = two_points(&network);
+        let top = passes.shares.iter().map(|share| share.parameter).max();
+        for (share, [within, across, independent]) in passes.shares.iter().zip(shares) {
+            for k in 0..4 {
+                let expected = if Some(share.parameter) == top { within[k] } else { 0.0 };
+                assert!((across[k] - expected).abs() < 1e-7);
+                assert!((independent[k] - within[k]).abs() < 1e-7);
+            }
+        }
+    }
+
+    /// The tied network does notice: the return path is missing from the share of U.
+    #[test]
+    fn a_tied_network_has_a_return_path() {
+        let network = Tied { inputs: 2, dim: 2, ..Tied::default() }.network().unwrap();
+        let (passes, shares) = two_points(&network);
+        let first = (0..shares.len()).min_by_key(|&k| passes.shares[k].parameter).unwrap();
+        let [within, _, independent] = &shares[first];
+        assert!(independent[0] < 0.7 * within[0], "{independent:?} {within:?}");
+    }
+}

@@ -32,3 +32,22 @@ pub fn all() -> Vec<Box<dyn Claim>> {
     claims.push(Box::new(nth_truncation::NthTruncation));
     claims
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::all;
+
+    #[test]
+    fn every_claim_has_an_id_and_a_page_of_its_own() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        let mut ids = BTreeSet::new();
+        for claim in all() {
+            assert!(ids.insert(claim.id()), "two claims are called `{}`", claim.id());
+            let page = claim.page().unwrap_or_else(|| panic!("`{}` has no page", claim.id()));
+            assert!(docs.join(page).is_file(), "`{}`: there is no page `{page}`", claim.id());
+        }
+    }
+}

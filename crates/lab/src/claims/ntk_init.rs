@@ -11,6 +11,7 @@ use super::setup::{
     LimitKernel, abscissae, column, digits, find, limit_kernel, limits, name, over_seeds, projection,
     relative_distance, slope_figure, slope_table,
 };
+use crate::format;
 use crate::stats::{Average, extrapolate_over_seeds, slope_over_seeds};
 use crate::{Cell, Claim, Context, Outcome, Scale, Table, Test};
 
@@ -140,19 +141,14 @@ impl Claim for NtkInit {
         );
         for (k, (parameter, part)) in limit.parts.iter().enumerate() {
             let fit = extrapolate_over_seeds(&x, &column(&rows, k + 1), &[1.0])?;
-            tests.push(Test::equals(
-                format!("share of `{parameter}` at infinite width"),
-                &fit.limit,
-                1.0,
-                LIMIT_MARGIN,
-            )?);
+            tests.push(Test::equals(format!("share of {parameter} at infinite width"), &fit.limit, 1.0, LIMIT_MARGIN)?);
             let norm = part.iter().map(|k| k * k).sum::<f64>().sqrt();
             let numbers = [norm, fit.limit.value, fit.limit.standard_error, fit.coefficients[0].value];
             shares.push([Cell::from(parameter.as_str())].into_iter().chain(numbers.map(Cell::from)));
         }
         let mut notes = vec![format!(
-            "The limit engine states an error of at most {:.0e} for an entry of $\\mathring{{K}}$.",
-            limit.error
+            "The limit engine states an error of at most {} for an entry of $\\mathring{{K}}$.",
+            format::number(limit.error)
         )];
         if let Architecture::Tied = self.architecture {
             let passes = two_backward_passes(&network)?;
@@ -167,14 +163,14 @@ impl Claim for NtkInit {
             let at = at.context("both programs have the same parameters")?;
             let fit = extrapolate_over_seeds(&x, &column(&rows, at + 1), &[1.0])?;
             tests.push(Test::differs(
-                format!("share of `{parameter}` is not that of independent gradients"),
+                format!("share of {parameter} is not that of independent gradients"),
                 &fit.limit,
                 share,
                 DIFFERENCE_MARGIN,
             )?);
             notes.push(format!(
                 "With independent matrices in the backward pass (the path formula of Prop. D.3) \
-                 the limit of the share of `{parameter}` would be {share:.4} of the true one."
+                 the limit of the share of {parameter} would be {share:.4} of the true one."
             ));
         }
         let figure = slope_figure(
