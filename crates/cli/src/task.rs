@@ -66,7 +66,7 @@ impl DatasetArgs {
         Ok(if dataset.labels().is_some() { dataset.encoded(Encoding::Centred)? } else { dataset })
     }
 
-    /// Training and test points, scaled. `sizes` are their numbers; by default four fifths and the rest.
+    /// Training and test points, scaled; by default four fifths of the points and the rest.
     pub(crate) fn split(&self, n_train: Option<usize>, n_test: Option<usize>) -> anyhow::Result<Split> {
         let all = self.load()?;
         let n = all.n_points();
@@ -80,7 +80,7 @@ impl DatasetArgs {
             bail!("{n_train} training and {n_test} test points: {} has {n} points", self.on);
         }
         let test = split.test.select(&(0..n_test).collect::<Vec<_>>())?;
-        let (train, test) = (split.train, test);
+        let (train, test) = if split.train.labels().is_some() { (split.train, test) } else { standard(&split.train, &test)? };
         let scaling = match self.scale {
             Scale::None => return Ok(Split { train, test }),
             Scale::Sphere if train.image_shape().is_some() => Scaling::unit_range(train.inputs()),
@@ -92,6 +92,17 @@ impl DatasetArgs {
             _ => Split { train, test },
         })
     }
+}
+
+/// Targets with mean 0 and variance 1 over the training points, so that no kernel has to learn their mean and errors are
+/// shares of their variance.
+fn standard(train: &Dataset, test: &Dataset) -> anyhow::Result<(Dataset, Dataset)> {
+    let scaling = Scaling::standard(train.targets());
+    let scaled = |set: &Dataset| -> anyhow::Result<Dataset> {
+        let targets = scaling.apply(set.name(), set.targets())?;
+        Ok(Dataset::regression(set.name(), set.inputs().clone(), targets)?)
+    };
+    Ok((scaled(train)?, scaled(test)?))
 }
 
 /// An architecture: a file, or one of the library's.

@@ -78,6 +78,19 @@ fn networks_have_a_backward_pass_and_kernels() {
     assert!(bad(&["show", "examples/square.netsor", "--kernels"]).contains("only a network"));
 }
 
+/// W and W' in one forward pass break the Simple GIA Check; a kink leaves Theorem 5.3 unproved; a smooth MLP has all.
+#[test]
+fn theorems_name_what_is_missing() {
+    let covers = |file: &str| -> Vec<String> {
+        let theorems = json(&["show", file, "--json"])[0]["theorems"].clone();
+        theorems.as_array().unwrap().iter().map(|t| t["cover"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(covers("examples/mlp.netsor"), ["proved", "proved", "proved"]);
+    assert_eq!(covers("examples/tied.netsor"), ["proved", "outside", "proved"]);
+    assert_eq!(covers("examples/layernorm.netsor"), ["proved", "proved", "supported"]);
+    assert_eq!(covers("examples/square.netsor"), ["proved"]);
+}
+
 #[test]
 fn parse_errors_are_rendered_with_their_place() {
     let output = with_stdin(&["show", "-"], "program p {\n  vector a ~ N(0, 1)\n  y = tahn(a)\n}\n");
@@ -190,6 +203,10 @@ fn wide_networks_predict_digits_and_finite_ones_learn_iris() {
     // Chance is 0.1; ridge regression on 150 points reaches about 0.85.
     assert!(0.85 < accuracy(0), "{result}");
     assert_eq!(result["models"].as_array().unwrap().len(), 4);
+
+    // Regression: the error is a share of the variance, and kernels explain a good part of it.
+    let result = json(&["predict", "--on", "diabetes", "--json"]);
+    assert!(result["models"][0]["test_error"].as_f64().unwrap() < 0.8, "{result}");
 
     let lines = good(&["train", "--on", "iris", "--width", "64", "--batch", "20", "--epochs", "5", "--json"]);
     let epochs: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
