@@ -1,9 +1,11 @@
-//! `cargo xtask docs`: the commands that README and book show must work.
+//! `cargo xtask docs`: the commands that README and book show must work, and print what is shown.
 //!
 //! A block whose info string is `sh` is run, line by line, where a line starts with `cargo` or `netsor`.
+//! The lines of an `output` block must be among those that the command before it prints, in this order.
 //! `console` and `text` blocks are only shown. Commands that take minutes, or that CI runs by itself, are named and skipped.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::process::{Command, Stdio};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, bail};
 
@@ -18,9 +20,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let (mut n_run, mut failed) = (0, Vec::new());
     for page in files::all(&root)?.into_iter().filter(|path| is_page(path)) {
         let text = fs::read_to_string(root.join(&page)).with_context(|| format!("cannot read `{}`", page.display()))?;
-        for (line, command) in commands(&text) {
+        for Shown { line, command, output } in commands(&text) {
             let place = format!("{}:{line}", page.display());
-            if !seen.insert(command.clone()) {
+            if !seen.insert(command.clone()) && output.is_empty() {
                 continue;
             }
             if runs_elsewhere(&command) {
@@ -29,13 +31,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
             }
             println!("{place}: {command}");
             n_run += 1;
-            let status = Command::new("sh")
+            let ran = Command::new("sh")
                 .args(["-eu", "-c", &format!("{PRELUDE}{command}")])
                 .current_dir(&root)
-                .status()
+                .stderr(Stdio::inherit())
+                .output()
                 .context("cannot start sh")?;
-            if !status.success() {
-                eprintln!("{place}: `{command}` failed ({status})");
+            let printed = String::from_utf8_lossy(&ran.stdout);
+            if !ran.status.success() {
+                eprintln!("{printed}{place}: `{command}` failed ({})", ran.status);
+                failed.push(place);
+            } else if let Some(line) = first_missing(&output, &printed) {
+                eprintln!("{printed}{place}: `{command}` does not print this: {line}");
                 failed.push(place);
             }
         }
@@ -62,10 +69,28 @@ fn runs_elsewhere(command: &str) -> bool {
         || (reproduces && !["--quick", "--list", "--help"].iter().any(|it| command.contains(it)))
 }
 
-/// The commands of all `sh` blocks with their lines, continuation lines joined.
-fn commands(page: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    let mut fence: Option<(String, bool)> = None;
+/// A command as a page shows it.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    /// The line of the page where it starts.
+    line: usize,
+    command: String,
+    /// What the page says that it prints; empty if the page does not say.
+    output: Vec<String>,
+}
+
+/// What a block is for, by its info string.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    Commands,
+    Output,
+    Other,
+}
+
+/// The commands of all `sh` blocks, continuation lines joined, with the `output` blocks after them.
+fn commands(page: &str) -> Vec<Shown> {
+    let mut found: Vec<Shown> = Vec::new();
+    let mut fence: Option<(String, Block)> = None;
     let mut open: Option<(usize, String)> = None;
     for (idx, line) in page.lines().enumerate() {
         let text = line.trim();
@@ -73,32 +98,49 @@ fn commands(page: &str) -> Vec<(usize, String)> {
             None => {
                 let ticks: String = text.chars().take_while(|&it| it == '`').collect();
                 if 3 <= ticks.len() {
-                    let info = text[ticks.len()..].trim();
-                    fence = Some((ticks, info == "sh"));
+                    let block = match text[ticks.len()..].trim() {
+                        "sh" => Block::Commands,
+                        "output" => Block::Output,
+                        _ => Block::Other,
+                    };
+                    fence = Some((ticks, block));
                 }
             }
             Some((ticks, _)) if text == ticks => {
-                found.extend(open.take());
+                if let Some((line, command)) = open.take() {
+                    found.push(Shown { line, command, output: Vec::new() });
+                }
                 fence = None;
             }
-            Some((_, false)) => {}
-            Some((_, true)) => {
-                let (start, mut command) = open.take().unwrap_or((idx + 1, String::new()));
+            Some((_, Block::Other)) => {}
+            Some((_, Block::Output)) => {
+                if let Some(last) = found.last_mut() {
+                    last.output.push(line.trim_end().to_owned());
+                }
+            }
+            Some((_, Block::Commands)) => {
+                let (line, mut command) = open.take().unwrap_or((idx + 1, String::new()));
                 match text.strip_suffix('\\') {
                     Some(part) => {
                         command.push_str(part);
-                        open = Some((start, command));
+                        open = Some((line, command));
                     }
                     None => {
                         command.push_str(text);
-                        found.push((start, command));
+                        found.push(Shown { line, command, output: Vec::new() });
                     }
                 }
             }
         }
     }
-    found.retain(|(_, it)| it.starts_with("cargo ") || it.starts_with("netsor "));
+    found.retain(|it| it.command.starts_with("cargo ") || it.command.starts_with("netsor "));
     found
+}
+
+/// The first line that is not among the printed ones after those before it.
+fn first_missing<'a>(shown: &'a [String], printed: &str) -> Option<&'a str> {
+    let mut lines = printed.lines().map(str::trim_end);
+    shown.iter().find(|line| !lines.any(|it| it == line.as_str())).map(String::as_str)
 }
 
 #[cfg(test)]
@@ -130,8 +172,19 @@ cargo no
 cargo no
 ```
 ";
-        let expected = [(6, "cargo xtask tidy".to_owned()), (7, "netsor limit examples/a.netsor".to_owned())];
+        let plain = |line, command: &str| Shown { line, command: command.to_owned(), output: Vec::new() };
+        let expected = [plain(6, "cargo xtask tidy"), plain(7, "netsor limit examples/a.netsor")];
         assert_eq!(commands(page), expected);
+    }
+
+    #[test]
+    fn output_belongs_to_the_command_before_it() {
+        let page = "```sh\nnetsor a\n```\ntext\n```output\nx  \n\n y\n```\n";
+        let output = ["x", "", " y"].map(str::to_owned).to_vec();
+        assert_eq!(commands(page), [Shown { line: 2, command: "netsor a".to_owned(), output: output.clone() }]);
+        assert_eq!(first_missing(&output, "0\nx\n1\n\n y\n"), None);
+        assert_eq!(first_missing(&output, "x\n y\n\n"), Some(""));
+        assert_eq!(first_missing(&output, ""), Some("x"));
     }
 
     #[test]

@@ -48,11 +48,7 @@ pub enum Target {
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self {
-            delimiter: b',',
-            header: Header::Auto,
-            target: Target::Class(Column::Last),
-        }
+        Self { delimiter: b',', header: Header::Auto, target: Target::Class(Column::Last) }
     }
 }
 
@@ -62,10 +58,7 @@ impl Default for CsvOptions {
 /// [`DataError`] with the line of the first ragged row, missing number, NaN or infinity; an empty file;
 /// a column that does not exist.
 pub fn load_csv(path: &Path, options: &CsvOptions) -> Result<Dataset, DataError> {
-    let name = path.file_name().map_or_else(
-        || path.display().to_string(),
-        |it| it.to_string_lossy().into_owned(),
-    );
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |it| it.to_string_lossy().into_owned());
     parse_csv(&name, &read_file(path)?, options)
 }
 
@@ -78,17 +71,11 @@ pub fn parse_csv(name: &str, bytes: &[u8], options: &CsvOptions) -> Result<Datas
     match &options.target {
         Target::Class(column) => {
             let column = table.find(column)?;
-            let labels = labels_of(
-                name,
-                table.rows.iter().map(|row| row.fields[column].as_str()),
-            )?;
+            let labels = labels_of(name, table.rows.iter().map(|row| row.fields[column].as_str()))?;
             Dataset::classification(name, table.numbers(|it| it != column)?, labels)
         }
         Target::Values(columns) => {
-            let columns = columns
-                .iter()
-                .map(|it| table.find(it))
-                .collect::<Result<Vec<_>, _>>()?;
+            let columns = columns.iter().map(|it| table.find(it)).collect::<Result<Vec<_>, _>>()?;
             let targets = table.numbers(|it| columns.contains(&it))?;
             Dataset::regression(name, table.numbers(|it| !columns.contains(&it))?, targets)
         }
@@ -109,12 +96,7 @@ struct Row {
 }
 
 impl Table {
-    pub(crate) fn parse(
-        name: &str,
-        bytes: &[u8],
-        delimiter: u8,
-        header: Header,
-    ) -> Result<Self, DataError> {
+    pub(crate) fn parse(name: &str, bytes: &[u8], delimiter: u8, header: Header) -> Result<Self, DataError> {
         let mut reader = ::csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .has_headers(false)
@@ -123,10 +105,8 @@ impl Table {
             .from_reader(bytes);
         let mut rows = Vec::new();
         for record in reader.records() {
-            let record = record.map_err(|error| DataError::Format {
-                name: name.to_owned(),
-                problem: error.to_string(),
-            })?;
+            let record =
+                record.map_err(|error| DataError::Format { name: name.to_owned(), problem: error.to_string() })?;
             let line = record.position().map_or(0, |at| line_of(bytes, at));
             let fields: Vec<String> = record.iter().map(str::to_owned).collect();
             // A line of blanks is no row.
@@ -144,15 +124,9 @@ impl Table {
             _ => Vec::new(),
         };
         let Some(first) = rows.first() else {
-            return Err(DataError::Empty {
-                name: name.to_owned(),
-            });
+            return Err(DataError::Empty { name: name.to_owned() });
         };
-        let n_cols = if header.is_empty() {
-            first.fields.len()
-        } else {
-            header.len()
-        };
+        let n_cols = if header.is_empty() { first.fields.len() } else { header.len() };
         if let Some(row) = rows.iter().find(|row| row.fields.len() != n_cols) {
             return Err(DataError::Ragged {
                 name: name.to_owned(),
@@ -161,12 +135,7 @@ impl Table {
                 found: row.fields.len(),
             });
         }
-        Ok(Self {
-            name: name.to_owned(),
-            header,
-            rows,
-            n_cols,
-        })
+        Ok(Self { name: name.to_owned(), header, rows, n_cols })
     }
 
     pub(crate) fn n_rows(&self) -> usize {
@@ -184,8 +153,9 @@ impl Table {
             Column::Index(idx) if *idx < self.n_cols => Ok(*idx),
             Column::Index(idx) => Err(missing(idx.to_string())),
             Column::Last => Ok(self.n_cols - 1),
-            Column::Name(it) => (self.header.iter().position(|other| other == it))
-                .ok_or_else(|| missing(format!("`{it}`"))),
+            Column::Name(it) => {
+                (self.header.iter().position(|other| other == it)).ok_or_else(|| missing(format!("`{it}`")))
+            }
         }
     }
 
@@ -193,31 +163,16 @@ impl Table {
     pub(crate) fn numbers(&self, keep: impl Fn(usize) -> bool) -> Result<Matrix, DataError> {
         let mut entries = Vec::new();
         for row in &self.rows {
-            for (column, text) in row
-                .fields
-                .iter()
-                .enumerate()
-                .filter(|(column, _)| keep(*column))
-            {
+            for (column, text) in row.fields.iter().enumerate().filter(|(column, _)| keep(*column)) {
                 let (name, line, field) = (self.name.clone(), row.line, column + 1);
                 let text = text.clone();
                 match text.parse::<f64>() {
                     Ok(value) if value.is_finite() => entries.push(value),
                     Ok(_) => {
-                        return Err(DataError::NotFiniteAtLine {
-                            name,
-                            line,
-                            field,
-                            text,
-                        });
+                        return Err(DataError::NotFiniteAtLine { name, line, field, text });
                     }
                     Err(_) => {
-                        return Err(DataError::NotANumber {
-                            name,
-                            line,
-                            field,
-                            text,
-                        });
+                        return Err(DataError::NotANumber { name, line, field, text });
                     }
                 }
             }
@@ -237,11 +192,7 @@ impl Table {
                 _ => {
                     return Err(DataError::Format {
                         name: self.name.clone(),
-                        problem: format!(
-                            "line {}: `{text}` is none of {} classes",
-                            row.line,
-                            names.len()
-                        ),
+                        problem: format!("line {}: `{text}` is none of {} classes", row.line, names.len()),
                     });
                 }
             }
@@ -252,21 +203,13 @@ impl Table {
 
 /// The line of the record that the reader met from `position` on: it counts from before the empty lines that it skips.
 fn line_of(bytes: &[u8], position: &::csv::Position) -> u64 {
-    let rest = usize::try_from(position.byte())
-        .ok()
-        .and_then(|at| bytes.get(at..));
-    let skipped = rest
-        .unwrap_or_default()
-        .iter()
-        .take_while(|it| matches!(it, b'\r' | b'\n'));
+    let rest = usize::try_from(position.byte()).ok().and_then(|at| bytes.get(at..));
+    let skipped = rest.unwrap_or_default().iter().take_while(|it| matches!(it, b'\r' | b'\n'));
     position.line() + skipped.filter(|&&it| it == b'\n').count() as u64
 }
 
 /// Numbers the distinct texts of a class column.
-fn labels_of<'a>(
-    name: &str,
-    texts: impl Iterator<Item = &'a str> + Clone,
-) -> Result<Labels, DataError> {
+fn labels_of<'a>(name: &str, texts: impl Iterator<Item = &'a str> + Clone) -> Result<Labels, DataError> {
     let mut names: Vec<&str> = {
         let distinct: BTreeMap<&str, ()> = texts.clone().map(|it| (it, ())).collect();
         distinct.into_keys().collect()
@@ -276,17 +219,9 @@ fn labels_of<'a>(
         let value = |it: &str| it.parse::<f64>().unwrap_or(f64::NAN);
         names.sort_by(|a, b| value(a).total_cmp(&value(b)));
     }
-    let index: BTreeMap<&str, usize> = names
-        .iter()
-        .enumerate()
-        .map(|(idx, &it)| (it, idx))
-        .collect();
+    let index: BTreeMap<&str, usize> = names.iter().enumerate().map(|(idx, &it)| (it, idx)).collect();
     let classes = texts.map(|it| index[it]).collect();
-    Labels::new(
-        name,
-        classes,
-        names.into_iter().map(str::to_owned).collect(),
-    )
+    Labels::new(name, classes, names.into_iter().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -322,10 +257,7 @@ mod tests {
         assert_eq!(set.targets().as_slice(), [1.0, 3.0, 4.0, 6.0]);
         assert_eq!(set.inputs().as_slice(), [2.0, 5.0]);
         let error = parse_csv("t", b"z,x\n1,2\n", &options).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "t: no column `y`; there are 2 columns: z, x"
-        );
+        assert_eq!(error.to_string(), "t: no column `y`; there are 2 columns: z, x");
     }
 
     #[test]
@@ -333,14 +265,8 @@ mod tests {
         check_error("", "t.csv: no rows of data");
         check_error("a,b\n", "t.csv: no rows of data");
         check_error("\n\n", "t.csv: no rows of data");
-        check_error(
-            "1,2\n3,4\n5\n",
-            "t.csv, line 3: expected 2 fields as in the first row, found 1",
-        );
-        check_error(
-            "1,2\n\n?,4\n",
-            "t.csv, line 3, field 1: `?` is not a number",
-        );
+        check_error("1,2\n3,4\n5\n", "t.csv, line 3: expected 2 fields as in the first row, found 1");
+        check_error("1,2\n\n?,4\n", "t.csv, line 3, field 1: `?` is not a number");
         check_error(
             "1,2\nnan,4\n",
             "t.csv, line 2, field 1: `nan` is not finite; remove the row or fill the gap before loading",

@@ -63,15 +63,8 @@ impl Labels {
     /// [`DataError::Format`] naming the first row whose class has no name.
     pub fn new(name: &str, classes: Vec<usize>, names: Vec<String>) -> Result<Self, DataError> {
         if let Some(row) = classes.iter().position(|&class| names.len() <= class) {
-            let problem = format!(
-                "row {row}: class {} of {} classes",
-                classes[row],
-                names.len()
-            );
-            return Err(DataError::Format {
-                name: name.to_owned(),
-                problem,
-            });
+            let problem = format!("row {row}: class {} of {} classes", classes[row], names.len());
+            return Err(DataError::Format { name: name.to_owned(), problem });
         }
         Ok(Self { classes, names })
     }
@@ -94,13 +87,7 @@ impl Dataset {
     /// [`DataError::Empty`] without rows, [`DataError::Shape`] when the numbers of rows differ.
     pub fn regression(name: &str, inputs: Matrix, targets: Matrix) -> Result<Self, DataError> {
         check_rows(name, "rows of targets", &inputs, targets.n_rows())?;
-        Ok(Self {
-            name: name.to_owned(),
-            inputs,
-            targets,
-            labels: None,
-            image_shape: None,
-        })
+        Ok(Self { name: name.to_owned(), inputs, targets, labels: None, image_shape: None })
     }
 
     /// A classification problem with one-hot targets.
@@ -110,13 +97,7 @@ impl Dataset {
     pub fn classification(name: &str, inputs: Matrix, labels: Labels) -> Result<Self, DataError> {
         check_rows(name, "labels", &inputs, labels.classes.len())?;
         let targets = encode(name, &labels, Encoding::OneHot)?;
-        Ok(Self {
-            name: name.to_owned(),
-            inputs,
-            targets,
-            labels: Some(labels),
-            image_shape: None,
-        })
+        Ok(Self { name: name.to_owned(), inputs, targets, labels: Some(labels), image_shape: None })
     }
 
     /// Says that each input row is an image, `[height, width, channels]` flattened.
@@ -125,9 +106,7 @@ impl Dataset {
     /// [`DataError::Shape`] when the number of features is not their product.
     pub fn with_image_shape(mut self, shape: ImageShape) -> Result<Self, DataError> {
         let sizes = [shape.height, shape.width, shape.channels];
-        let expected = sizes
-            .iter()
-            .try_fold(1_usize, |acc, &size| acc.checked_mul(size));
+        let expected = sizes.iter().try_fold(1_usize, |acc, &size| acc.checked_mul(size));
         if expected != Some(self.n_features()) {
             return Err(DataError::Shape {
                 name: self.name,
@@ -146,9 +125,7 @@ impl Dataset {
     /// [`DataError::NoClasses`] on a regression problem;
     /// [`DataError::Shape`] for [`Encoding::PlusMinus`] with other than two classes.
     pub fn encoded(mut self, encoding: Encoding) -> Result<Self, DataError> {
-        let labels = self.labels.as_ref().ok_or_else(|| DataError::NoClasses {
-            name: self.name.clone(),
-        })?;
+        let labels = self.labels.as_ref().ok_or_else(|| DataError::NoClasses { name: self.name.clone() })?;
         self.targets = encode(&self.name, labels, encoding)?;
         Ok(self)
     }
@@ -209,9 +186,7 @@ impl Dataset {
     pub fn classes(&self) -> Result<&[usize], DataError> {
         match &self.labels {
             Some(labels) => Ok(&labels.classes),
-            None => Err(DataError::NoClasses {
-                name: self.name.clone(),
-            }),
+            None => Err(DataError::NoClasses { name: self.name.clone() }),
         }
     }
 
@@ -222,15 +197,8 @@ impl Dataset {
 
     /// The inputs as images: the shape `[N, H, W, C]` and the entries in that order.
     pub fn images(&self) -> Option<([usize; 4], &[f64])> {
-        let ImageShape {
-            height,
-            width,
-            channels,
-        } = self.image_shape?;
-        Some((
-            [self.n_points(), height, width, channels],
-            self.inputs.as_slice(),
-        ))
+        let ImageShape { height, width, channels } = self.image_shape?;
+        Some(([self.n_points(), height, width, channels], self.inputs.as_slice()))
     }
 
     /// The chosen points in the given order; repetitions are allowed.
@@ -239,9 +207,7 @@ impl Dataset {
     /// [`DataError::Empty`] for no points, [`DataError::Shape`] for a point that does not exist.
     pub fn select(&self, points: &[usize]) -> Result<Self, DataError> {
         if points.is_empty() {
-            return Err(DataError::Empty {
-                name: format!("{} (an empty selection)", self.name),
-            });
+            return Err(DataError::Empty { name: format!("{} (an empty selection)", self.name) });
         }
         if let Some(&point) = points.iter().find(|&&point| self.n_points() <= point) {
             return Err(DataError::Shape {
@@ -268,9 +234,7 @@ impl Dataset {
     /// # Errors
     /// [`DataError::NoClasses`], [`DataError::Shape`] for an unknown class, [`DataError::Empty`] if no point is left.
     pub fn select_classes(&self, classes: &[usize]) -> Result<Self, DataError> {
-        let labels = self.labels.as_ref().ok_or_else(|| DataError::NoClasses {
-            name: self.name.clone(),
-        })?;
+        let labels = self.labels.as_ref().ok_or_else(|| DataError::NoClasses { name: self.name.clone() })?;
         if let Some(&class) = classes.iter().find(|&&class| labels.names.len() <= class) {
             return Err(DataError::Shape {
                 name: self.name.clone(),
@@ -282,10 +246,7 @@ impl Dataset {
         let (points, renumbered): (Vec<_>, Vec<_>) = (labels.classes.iter().enumerate())
             .filter_map(|(point, class)| Some((point, classes.iter().position(|it| it == class)?)))
             .unzip();
-        let names = classes
-            .iter()
-            .map(|&class| labels.names[class].clone())
-            .collect();
+        let names = classes.iter().map(|&class| labels.names[class].clone()).collect();
         let labels = Labels::new(&self.name, renumbered, names)?;
         let chosen = Self::classification(&self.name, self.inputs.select_rows(&points), labels)?;
         match self.image_shape {
@@ -309,10 +270,7 @@ impl Dataset {
             });
         }
         let order = permutation(self.n_points(), seed);
-        Ok(Split {
-            train: self.select(&order[..n_train])?,
-            test: self.select(&order[n_train..])?,
-        })
+        Ok(Split { train: self.select(&order[..n_train])?, test: self.select(&order[n_train..])? })
     }
 }
 
@@ -338,24 +296,12 @@ fn below(rng: &mut impl Rng, n: u64) -> u64 {
     }
 }
 
-fn check_rows(
-    name: &str,
-    what: &'static str,
-    rows: &Matrix,
-    found: usize,
-) -> Result<(), DataError> {
+fn check_rows(name: &str, what: &'static str, rows: &Matrix, found: usize) -> Result<(), DataError> {
     if rows.n_rows() == 0 || rows.n_cols() == 0 {
-        return Err(DataError::Empty {
-            name: name.to_owned(),
-        });
+        return Err(DataError::Empty { name: name.to_owned() });
     }
     if rows.n_rows() != found {
-        return Err(DataError::Shape {
-            name: name.to_owned(),
-            what,
-            expected: rows.n_rows(),
-            found,
-        });
+        return Err(DataError::Shape { name: name.to_owned(), what, expected: rows.n_rows(), found });
     }
     Ok(())
 }
@@ -415,10 +361,8 @@ mod tests {
     #[test]
     fn a_split_is_a_partition_and_a_function_of_the_seed() {
         let split = toy().split(4, 7).unwrap();
-        let mut seen: Vec<f64> = [&split.train, &split.test]
-            .into_iter()
-            .flat_map(|part| part.inputs().rows().map(|row| row[0]))
-            .collect();
+        let mut seen: Vec<f64> =
+            [&split.train, &split.test].into_iter().flat_map(|part| part.inputs().rows().map(|row| row[0])).collect();
         seen.sort_by(f64::total_cmp);
         assert_eq!(seen, [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         assert_eq!(split, toy().split(4, 7).unwrap());
@@ -437,24 +381,14 @@ mod tests {
             *counts.entry(permutation(3, seed)).or_insert(0_i32) += 1;
         }
         assert_eq!(counts.len(), 6);
-        assert!(
-            counts.values().all(|count| (count - 1000).abs() < 145),
-            "{counts:?}"
-        );
+        assert!(counts.values().all(|count| (count - 1000).abs() < 145), "{counts:?}");
     }
 
     #[test]
     fn sizes_must_fit() {
-        assert_eq!(
-            toy().select(&[0, 6]).unwrap_err().to_string(),
-            "toy: a point below: expected 6, found 6"
-        );
+        assert_eq!(toy().select(&[0, 6]).unwrap_err().to_string(), "toy: a point below: expected 6, found 6");
         assert!(toy().select(&[]).is_err());
-        let image = |height, width| ImageShape {
-            height,
-            width,
-            channels: 1,
-        };
+        let image = |height, width| ImageShape { height, width, channels: 1 };
         assert!(toy().with_image_shape(image(3, 1)).is_err());
         assert!(toy().with_image_shape(image(usize::MAX, 2)).is_err());
         let images = toy().with_image_shape(image(2, 1)).unwrap();

@@ -20,25 +20,16 @@ const MAX_UNPACKED_BYTES: u64 = 1 << 32;
 /// # Errors
 /// [`DataError::Io`]; [`DataError::Format`] for more than 4 GiB of content.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
-    let io_error = |source| DataError::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    };
+    let io_error = |source| DataError::Io { action: "read", path: path.to_owned(), source };
     let mut file = File::open(path).map_err(io_error)?;
     let mut magic = Vec::with_capacity(2);
-    Read::by_ref(&mut file)
-        .take(2)
-        .read_to_end(&mut magic)
-        .map_err(io_error)?;
+    Read::by_ref(&mut file).take(2).read_to_end(&mut magic).map_err(io_error)?;
     let zipped = magic == [0x1f, 0x8b];
     let whole = io::Cursor::new(magic).chain(file);
     let mut bytes = Vec::new();
     let limit = MAX_UNPACKED_BYTES + 1;
     if zipped {
-        MultiGzDecoder::new(whole)
-            .take(limit)
-            .read_to_end(&mut bytes)
+        MultiGzDecoder::new(whole).take(limit).read_to_end(&mut bytes)
     } else {
         whole.take(limit).read_to_end(&mut bytes)
     }
@@ -65,11 +56,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     if let Err((action, source)) = written {
         // Whatever stopped the write is the error to report; a left-over file is only untidy.
         let _ = fs::remove_file(&temporary);
-        return Err(DataError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        });
+        return Err(DataError::Io { action, path: path.to_owned(), source });
     }
     sync_directory(path);
     Ok(())
@@ -121,10 +108,7 @@ mod tests {
         let taken = dir.path().join("taken");
         fs::create_dir_all(taken.join("inside")).unwrap();
         let error = write_atomic(&taken, b"x").unwrap_err().to_string();
-        assert!(
-            error.starts_with("cannot rename `") && error.contains("taken"),
-            "{error}"
-        );
+        assert!(error.starts_with("cannot rename `") && error.contains("taken"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(write_atomic(&dir.path().join("missing/file"), b"x").is_err());
     }

@@ -51,9 +51,6 @@ pub use crate::{
     idx::{IdxArray, load_idx, parse_idx},
     matrix::Matrix,
     npy::{load_npy, parse_npy, to_npy},
-    shipped::{
-        load_breast_cancer, load_diabetes, load_digits, load_iris, load_shipped, load_wine,
-        shipped_names,
-    },
+    shipped::{load_breast_cancer, load_diabetes, load_digits, load_iris, load_shipped, load_wine, shipped_names},
     transform::{Scaling, to_sphere},
 };

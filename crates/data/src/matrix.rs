@@ -18,25 +18,13 @@ impl Matrix {
     ///
     /// # Errors
     /// [`DataError::Shape`] when the number of entries differs, [`DataError::NotFinite`] on NaN and infinities.
-    pub fn new(
-        name: &str,
-        entries: Vec<f64>,
-        n_rows: usize,
-        n_cols: usize,
-    ) -> Result<Self, DataError> {
-        let expected = n_rows
-            .checked_mul(n_cols)
-            .ok_or_else(|| DataError::Format {
-                name: name.to_owned(),
-                problem: format!("{n_rows} x {n_cols} entries do not fit into memory"),
-            })?;
+    pub fn new(name: &str, entries: Vec<f64>, n_rows: usize, n_cols: usize) -> Result<Self, DataError> {
+        let expected = n_rows.checked_mul(n_cols).ok_or_else(|| DataError::Format {
+            name: name.to_owned(),
+            problem: format!("{n_rows} x {n_cols} entries do not fit into memory"),
+        })?;
         if entries.len() != expected {
-            return Err(DataError::Shape {
-                name: name.to_owned(),
-                what: "entries",
-                expected,
-                found: entries.len(),
-            });
+            return Err(DataError::Shape { name: name.to_owned(), what: "entries", expected, found: entries.len() });
         }
         if let Some(at) = entries.iter().position(|it| !it.is_finite()) {
             return Err(DataError::NotFinite {
@@ -46,11 +34,7 @@ impl Matrix {
                 value: entries[at],
             });
         }
-        Ok(Self {
-            entries,
-            n_rows,
-            n_cols,
-        })
+        Ok(Self { entries, n_rows, n_cols })
     }
 
     /// The number of rows (points).
@@ -73,11 +57,7 @@ impl Matrix {
     /// # Panics
     /// When `row >= n_rows`, like slice indexing.
     pub fn row(&self, row: usize) -> &[f64] {
-        assert!(
-            row < self.n_rows,
-            "row {row} of a matrix with {} rows",
-            self.n_rows
-        );
+        assert!(row < self.n_rows, "row {row} of a matrix with {} rows", self.n_rows);
         &self.entries[row * self.n_cols..][..self.n_cols]
     }
 
@@ -95,11 +75,7 @@ impl Matrix {
         for &row in rows {
             entries.extend_from_slice(self.row(row));
         }
-        Self {
-            entries,
-            n_rows: rows.len(),
-            n_cols: self.n_cols,
-        }
+        Self { entries, n_rows: rows.len(), n_cols: self.n_cols }
     }
 
     /// Applies `f(column, value)` to every entry and checks that the results are finite.
@@ -107,10 +83,8 @@ impl Matrix {
     /// # Errors
     /// [`DataError::NotFinite`] at the first entry where `f` left the finite numbers.
     pub fn map(&self, name: &str, mut f: impl FnMut(usize, f64) -> f64) -> Result<Self, DataError> {
-        let entries = (self.rows())
-            .flat_map(|row| row.iter().enumerate())
-            .map(|(column, &value)| f(column, value))
-            .collect();
+        let entries =
+            (self.rows()).flat_map(|row| row.iter().enumerate()).map(|(column, &value)| f(column, value)).collect();
         Self::new(name, entries, self.n_rows, self.n_cols)
     }
 }
@@ -132,10 +106,7 @@ mod tests {
     fn rows_are_contiguous() {
         let m = Matrix::new("m", vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, 2).unwrap();
         assert_eq!(m.row(1), [3.0, 4.0]);
-        assert_eq!(
-            m.select_rows(&[2, 0, 2]).as_slice(),
-            [5.0, 6.0, 1.0, 2.0, 5.0, 6.0]
-        );
+        assert_eq!(m.select_rows(&[2, 0, 2]).as_slice(), [5.0, 6.0, 1.0, 2.0, 5.0, 6.0]);
         assert_eq!(m.rows().map(|row| row[1]).sum::<f64>(), 12.0);
     }
 }

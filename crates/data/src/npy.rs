@@ -20,26 +20,17 @@ pub fn load_npy(path: &Path) -> Result<Matrix, DataError> {
 /// As [`load_npy`].
 pub fn parse_npy(name: &str, bytes: &[u8]) -> Result<Matrix, DataError> {
     parse(bytes)
-        .map_err(|problem| DataError::Format {
-            name: name.to_owned(),
-            problem,
-        })
+        .map_err(|problem| DataError::Format { name: name.to_owned(), problem })
         .and_then(|(entries, n_rows, n_cols)| Matrix::new(name, entries, n_rows, n_cols))
 }
 
 /// The bytes of an NPY file (version 1.0, `<f8`, C order) with the matrix: what `numpy.load` reads.
 pub fn to_npy(matrix: &Matrix) -> Vec<u8> {
-    let mut header = format!(
-        "{{'descr': '<f8', 'fortran_order': False, 'shape': ({}, {}), }}",
-        matrix.n_rows(),
-        matrix.n_cols()
-    );
+    let mut header =
+        format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}, {}), }}", matrix.n_rows(), matrix.n_cols());
     // The data start at a multiple of 64 bytes; the header ends in a line feed.
     let unpadded = PREAMBLE + header.len() + 1;
-    header.extend(std::iter::repeat_n(
-        ' ',
-        unpadded.next_multiple_of(64) - unpadded,
-    ));
+    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
@@ -52,53 +43,37 @@ pub fn to_npy(matrix: &Matrix) -> Vec<u8> {
 const PREAMBLE: usize = 10;
 
 fn parse(bytes: &[u8]) -> Result<(Vec<f64>, usize, usize), String> {
-    let rest = bytes
-        .strip_prefix(b"\x93NUMPY")
-        .ok_or("not an NPY file (it does not start with \\x93NUMPY)")?;
+    let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("not an NPY file (it does not start with \\x93NUMPY)")?;
     let (header_len, rest) = match rest {
         [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
         [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
         [major, ..] => {
-            return Err(format!(
-                "NPY version {major} is unknown, or the header is cut off"
-            ));
+            return Err(format!("NPY version {major} is unknown, or the header is cut off"));
         }
         [] => return Err("the header is cut off".to_owned()),
     };
-    let (header, data) = rest
-        .split_at_checked(header_len)
-        .ok_or("the header is cut off")?;
-    let header =
-        std::str::from_utf8(header).map_err(|error| format!("the header is not text: {error}"))?;
+    let (header, data) = rest.split_at_checked(header_len).ok_or("the header is cut off")?;
+    let header = std::str::from_utf8(header).map_err(|error| format!("the header is not text: {error}"))?;
 
     let read = reader(unquote(field(header, "descr")?))?;
     let fortran_order = match field(header, "fortran_order")? {
         "True" => true,
         "False" => false,
         other => {
-            return Err(format!(
-                "fortran_order is `{other}`, expected True or False"
-            ));
+            return Err(format!("fortran_order is `{other}`, expected True or False"));
         }
     };
     let (n_rows, n_cols) = shape(field(header, "shape")?)?;
 
     let n_entries = n_rows.checked_mul(n_cols).ok_or("the shape overflows")?;
-    let expected = n_entries
-        .checked_mul(read.size)
-        .ok_or("the shape overflows")?;
+    let expected = n_entries.checked_mul(read.size).ok_or("the shape overflows")?;
     if data.len() != expected {
         let found = data.len();
-        return Err(format!(
-            "{n_rows} x {n_cols} entries of {} bytes need {expected} bytes, found {found}",
-            read.size
-        ));
+        return Err(format!("{n_rows} x {n_cols} entries of {} bytes need {expected} bytes, found {found}", read.size));
     }
     let entry = |idx: usize| (read.decode)(&data[idx * read.size..][..read.size]);
     let entries = if fortran_order {
-        (0..n_entries)
-            .map(|idx| entry(idx % n_cols * n_rows + idx / n_cols))
-            .collect()
+        (0..n_entries).map(|idx| entry(idx % n_cols * n_rows + idx / n_cols)).collect()
     } else {
         (0..n_entries).map(entry).collect()
     };
@@ -145,9 +120,7 @@ fn reader(descr: &str) -> Result<Entry, String> {
         "<i8" => decode!(i64, from_le_bytes),
         ">i8" => decode!(i64, from_be_bytes),
         other => {
-            return Err(format!(
-                "dtype `{other}` is not read; save the array as float64 or float32"
-            ));
+            return Err(format!("dtype `{other}` is not read; save the array as float64 or float32"));
         }
     })
 }
@@ -175,10 +148,7 @@ fn unquote(text: &str) -> &str {
 
 fn shape(text: &str) -> Result<(usize, usize), String> {
     let bad = || format!("the shape is {text}, expected one or two axes");
-    let inside = text
-        .strip_prefix('(')
-        .and_then(|it| it.strip_suffix(')'))
-        .ok_or_else(bad)?;
+    let inside = text.strip_prefix('(').and_then(|it| it.strip_suffix(')')).ok_or_else(bad)?;
     let sizes = inside
         .split(',')
         .map(str::trim)
@@ -197,8 +167,7 @@ mod tests {
     use super::*;
 
     fn npy(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-        let header =
-            format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+        let header = format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         bytes.extend((header.len() as u16).to_le_bytes());
         bytes.extend(header.as_bytes());
@@ -208,10 +177,7 @@ mod tests {
 
     #[test]
     fn orders_and_types() {
-        let data: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]
-            .iter()
-            .flat_map(|x| x.to_le_bytes())
-            .collect();
+        let data: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|x| x.to_le_bytes()).collect();
         let c = parse_npy("c", &npy("<f4", "False", "(2, 3)", &data)).unwrap();
         assert_eq!(c.row(1), [4.0, 5.0, 6.0]);
         let f = parse_npy("f", &npy("<f4", "True", "(2, 3)", &data)).unwrap();
@@ -250,9 +216,6 @@ mod tests {
             assert!(parse_npy("bad", &bytes).is_err(), "{descr} {order} {shape}");
         }
         let nan = npy("<f8", "False", "(1,)", &f64::NAN.to_le_bytes());
-        assert_eq!(
-            parse_npy("x.npy", &nan).unwrap_err().to_string(),
-            "x.npy, row 0, column 0: NaN is not finite"
-        );
+        assert_eq!(parse_npy("x.npy", &nan).unwrap_err().to_string(), "x.npy, row 0, column 0: NaN is not finite");
     }
 }

@@ -14,10 +14,7 @@ impl Scaling {
     /// Constant data go to 0.
     pub fn unit_range(train: &Matrix) -> Self {
         let (low, high) = range(train.as_slice().iter());
-        Self {
-            shift: vec![low; train.n_cols()],
-            factor: vec![1.0 / positive_or_one(high - low); train.n_cols()],
-        }
+        Self { shift: vec![low; train.n_cols()], factor: vec![1.0 / positive_or_one(high - low); train.n_cols()] }
     }
 
     /// Maps each column's training range to [0, 1]. Constant columns go to 0.
@@ -40,11 +37,7 @@ impl Scaling {
                     return (low, 1.0);
                 }
                 let mean = train.rows().map(|row| row[column]).sum::<f64>() / n;
-                let variance = train
-                    .rows()
-                    .map(|row| (row[column] - mean).powi(2))
-                    .sum::<f64>()
-                    / n;
+                let variance = train.rows().map(|row| (row[column] - mean).powi(2)).sum::<f64>() / n;
                 (mean, 1.0 / positive_or_one(variance.sqrt()))
             })
             .unzip();
@@ -64,9 +57,7 @@ impl Scaling {
                 found: inputs.n_cols(),
             });
         }
-        inputs.map(name, |column, x| {
-            (x - self.shift[column]) * self.factor[column]
-        })
+        inputs.map(name, |column, x| (x - self.shift[column]) * self.factor[column])
     }
 }
 
@@ -81,16 +72,9 @@ pub fn to_sphere(name: &str, inputs: &Matrix) -> Result<Matrix, DataError> {
         // Dividing by the largest entry first keeps the squares of huge and tiny rows in range.
         let largest = row.iter().fold(0.0_f64, |acc, x| acc.max(x.abs()));
         if largest == 0.0 {
-            return Err(DataError::ZeroNorm {
-                name: name.to_owned(),
-                row: row_idx,
-            });
+            return Err(DataError::ZeroNorm { name: name.to_owned(), row: row_idx });
         }
-        let norm = row
-            .iter()
-            .map(|x| (x / largest).powi(2))
-            .sum::<f64>()
-            .sqrt();
+        let norm = row.iter().map(|x| (x / largest).powi(2)).sum::<f64>().sqrt();
         let radius = (inputs.n_cols() as f64).sqrt();
         entries.extend(row.iter().map(|x| x / largest / norm * radius));
     }
@@ -118,9 +102,7 @@ impl Dataset {
 }
 
 fn range<'a>(values: impl Iterator<Item = &'a f64>) -> (f64, f64) {
-    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| {
-        (low.min(x), high.max(x))
-    })
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)))
 }
 
 fn positive_or_one(x: f64) -> f64 {
@@ -132,26 +114,15 @@ mod tests {
     use super::*;
 
     fn toy() -> Matrix {
-        Matrix::new(
-            "toy",
-            vec![0.0, 2.0, 7.0, 4.0, 6.0, 7.0, 2.0, 4.0, 7.0],
-            3,
-            3,
-        )
-        .unwrap()
+        Matrix::new("toy", vec![0.0, 2.0, 7.0, 4.0, 6.0, 7.0, 2.0, 4.0, 7.0], 3, 3).unwrap()
     }
 
     #[test]
     fn unit_ranges() {
         let all = Scaling::unit_range(&toy()).apply("toy", &toy()).unwrap();
         assert_eq!(range(all.as_slice().iter()), (0.0, 1.0));
-        let each = Scaling::unit_range_by_column(&toy())
-            .apply("toy", &toy())
-            .unwrap();
-        assert_eq!(
-            each.as_slice(),
-            [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.5, 0.5, 0.0]
-        );
+        let each = Scaling::unit_range_by_column(&toy()).apply("toy", &toy()).unwrap();
+        assert_eq!(each.as_slice(), [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.5, 0.5, 0.0]);
     }
 
     #[test]
@@ -162,26 +133,14 @@ mod tests {
             let values: Vec<f64> = out.rows().map(|row| row[column]).collect();
             // Three terms of size one: rounding only.
             assert!(values.iter().sum::<f64>().abs() < 8.0 * f64::EPSILON);
-            assert!(
-                (values.iter().map(|x| x * x).sum::<f64>() / 3.0 - 1.0).abs() < 8.0 * f64::EPSILON
-            );
+            assert!((values.iter().map(|x| x * x).sum::<f64>() / 3.0 - 1.0).abs() < 8.0 * f64::EPSILON);
         }
-        assert!(
-            out.rows().all(|row| row[2] == 0.0),
-            "a constant column goes to zero"
-        );
+        assert!(out.rows().all(|row| row[2] == 0.0), "a constant column goes to zero");
         let other = Matrix::new("other", vec![4.0, 6.0, 7.0], 1, 3).unwrap();
         let other = scaling.apply("other", &other).unwrap();
-        assert_eq!(
-            other.row(0),
-            out.row(1),
-            "statistics come from the training points"
-        );
+        assert_eq!(other.row(0), out.row(1), "statistics come from the training points");
         let narrow = Matrix::new("narrow", vec![1.0], 1, 1).unwrap();
-        assert_eq!(
-            scaling.apply("narrow", &narrow).unwrap_err().to_string(),
-            "narrow: columns: expected 3, found 1"
-        );
+        assert_eq!(scaling.apply("narrow", &narrow).unwrap_err().to_string(), "narrow: columns: expected 3, found 1");
     }
 
     #[test]
@@ -192,9 +151,6 @@ mod tests {
             assert!((row.iter().map(|x| x * x).sum::<f64>() - 2.0).abs() < 16.0 * f64::EPSILON);
         }
         let zero = Matrix::new("zero", vec![1.0, 0.0, 0.0, 0.0], 2, 2).unwrap();
-        assert!(matches!(
-            to_sphere("zero", &zero),
-            Err(DataError::ZeroNorm { row: 1, .. })
-        ));
+        assert!(matches!(to_sphere("zero", &zero), Err(DataError::ZeroNorm { row: 1, .. })));
     }
 }

@@ -31,54 +31,30 @@ impl Covariance {
     /// As [`new`](Self::new).
     pub fn with_slack(slots: usize, mut entries: Vec<f64>, slack: f64) -> Result<Self, GaussError> {
         if slots.checked_mul(slots) != Some(entries.len()) {
-            return Err(GaussError::Shape {
-                slots,
-                found: entries.len(),
-            });
+            return Err(GaussError::Shape { slots, found: entries.len() });
         }
         if let Some(i) = entries.iter().position(|value| !value.is_finite()) {
-            return Err(GaussError::NotFinite {
-                row: i / slots,
-                column: i % slots,
-                value: entries[i],
-            });
+            return Err(GaussError::NotFinite { row: i / slots, column: i % slots, value: entries[i] });
         }
-        let largest = (0..slots)
-            .map(|k| entries[k * (slots + 1)])
-            .fold(0.0, f64::max);
+        let largest = (0..slots).map(|k| entries[k * (slots + 1)]).fold(0.0, f64::max);
         for slot in 0..slots {
             let variance = &mut entries[slot * (slots + 1)];
             if *variance < 0.0 {
                 if *variance < -slack * largest {
-                    return Err(GaussError::NegativeVariance {
-                        slot,
-                        value: *variance,
-                    });
+                    return Err(GaussError::NegativeVariance { slot, value: *variance });
                 }
                 *variance = 0.0;
             }
         }
-        let deviation: Vec<f64> = (0..slots)
-            .map(|k| libm::sqrt(entries[k * (slots + 1)]))
-            .collect();
+        let deviation: Vec<f64> = (0..slots).map(|k| libm::sqrt(entries[k * (slots + 1)])).collect();
         for row in 0..slots {
             for column in 0..row {
-                let (entry, mirror) =
-                    (entries[row * slots + column], entries[column * slots + row]);
+                let (entry, mirror) = (entries[row * slots + column], entries[column * slots + row]);
                 let scale = deviation[row] * deviation[column];
                 if slack * scale < (entry - mirror).abs() {
-                    return Err(GaussError::NotSymmetric {
-                        row,
-                        column,
-                        entry,
-                        mirror,
-                    });
+                    return Err(GaussError::NotSymmetric { row, column, entry, mirror });
                 }
-                let covariance = if entry == mirror {
-                    entry
-                } else {
-                    0.5 * entry + 0.5 * mirror
-                };
+                let covariance = if entry == mirror { entry } else { 0.5 * entry + 0.5 * mirror };
                 // A variance that is exactly zero leaves no covariance, up to rounding of the other scale.
                 let constant_slack = if scale == 0.0 { slack * largest } else { 0.0 };
                 if scale * (1.0 + slack) + constant_slack < covariance.abs() {
@@ -121,11 +97,7 @@ impl Covariance {
         for i in 0..d {
             for j in 0..d {
                 if deviation[i] != 0.0 && deviation[j] != 0.0 {
-                    r[i * d + j] = if i == j {
-                        1.0
-                    } else {
-                        self.entry(i, j) / deviation[i] / deviation[j]
-                    };
+                    r[i * d + j] = if i == j { 1.0 } else { self.entry(i, j) / deviation[i] / deviation[j] };
                 }
             }
         }
@@ -142,18 +114,12 @@ impl Covariance {
             if -slack * d as f64 <= eigenvalue {
                 return Ok(());
             }
-            Err(GaussError::NotPositive {
-                slot,
-                residual: size,
-                eigenvalue,
-            })
+            Err(GaussError::NotPositive { slot, residual: size, eigenvalue })
         };
         loop {
-            let Some(pivot) = (0..d).max_by(|a, b| {
-                residual[a * (d + 1)]
-                    .total_cmp(&residual[b * (d + 1)])
-                    .then(b.cmp(a))
-            }) else {
+            let Some(pivot) =
+                (0..d).max_by(|a, b| residual[a * (d + 1)].total_cmp(&residual[b * (d + 1)]).then(b.cmp(a)))
+            else {
                 return Ok(());
             };
             let variance = residual[pivot * (d + 1)];
@@ -161,11 +127,7 @@ impl Covariance {
                 for i in 0..d {
                     for j in 0..=i {
                         let left = residual[i * d + j];
-                        let bad = if i == j {
-                            left < -slack
-                        } else {
-                            20.0 * slack < left.abs()
-                        };
+                        let bad = if i == j { left < -slack } else { 20.0 * slack < left.abs() };
                         if bad {
                             return error(i, left);
                         }
@@ -194,8 +156,7 @@ impl Covariance {
         let (x, y, z) = (self.entry(p, p), self.entry(p, i), self.entry(i, i));
         let (product, square) = (x * z, y * y);
         let det = (product - square) + (libm::fma(x, z, -product) - libm::fma(y, y, -square));
-        (product.is_normal() && (y == 0.0 || square.is_normal()))
-            .then(|| (det / product).clamp(0.0, 1.0))
+        (product.is_normal() && (y == 0.0 || square.is_normal())).then(|| (det / product).clamp(0.0, 1.0))
     }
 
     /// The factor `L` with `L L^T = C`, of full column rank.
@@ -207,11 +168,9 @@ impl Covariance {
         let floor = 8.0 * (d as f64) * f64::EPSILON;
         let mut residual = self.correlations();
         let mut columns: Vec<Vec<f64>> = Vec::new();
-        while let Some(pivot) = (0..d).max_by(|a, b| {
-            residual[a * (d + 1)]
-                .total_cmp(&residual[b * (d + 1)])
-                .then(b.cmp(a))
-        }) {
+        while let Some(pivot) =
+            (0..d).max_by(|a, b| residual[a * (d + 1)].total_cmp(&residual[b * (d + 1)]).then(b.cmp(a)))
+        {
             let variance = residual[pivot * (d + 1)];
             if variance <= floor {
                 break;
@@ -221,11 +180,7 @@ impl Covariance {
             let column: Vec<f64> = (0..d)
                 .map(|i| {
                     let left = libm::sqrt(residual[i * (d + 1)].max(0.0));
-                    if i == pivot {
-                        root
-                    } else {
-                        (residual[i * d + pivot] / root).clamp(-left, left)
-                    }
+                    if i == pivot { root } else { (residual[i * d + pivot] / root).clamp(-left, left) }
                 })
                 .collect();
             for i in 0..d {
@@ -249,21 +204,15 @@ impl Covariance {
         }
         let rank = columns.len();
         let deviation: Vec<f64> = (0..d).map(|k| libm::sqrt(self.entry(k, k))).collect();
-        let relative: Vec<f64> = columns
-            .iter()
-            .map(|column| column.iter().fold(0.0, |m: f64, x| m.max(x.abs())))
-            .collect();
+        let relative: Vec<f64> =
+            columns.iter().map(|column| column.iter().fold(0.0, |m: f64, x| m.max(x.abs()))).collect();
         let mut entries = vec![0.0; d * rank];
         for (j, column) in columns.iter().enumerate() {
             for k in 0..d {
                 entries[k * rank + j] = column[k] * deviation[k];
             }
         }
-        Factor {
-            rank,
-            entries,
-            relative,
-        }
+        Factor { rank, entries, relative }
     }
 }
 
@@ -288,21 +237,10 @@ impl Factor {
     pub(crate) fn turned(&self, axes: &[Vec<f64>]) -> Self {
         let turn = |l: &[f64]| -> Vec<f64> {
             let along = |axis: &Vec<f64>| axis.iter().zip(l).map(|(a, l)| a * l).sum();
-            axes.iter()
-                .map(along)
-                .chain(l[axes.len()..].iter().copied())
-                .collect()
+            axes.iter().map(along).chain(l[axes.len()..].iter().copied()).collect()
         };
-        let entries = self
-            .entries
-            .chunks_exact(self.rank)
-            .flat_map(turn)
-            .collect();
-        Self {
-            rank: self.rank,
-            entries,
-            relative: vec![1.0; self.rank],
-        }
+        let entries = self.entries.chunks_exact(self.rank).flat_map(turn).collect();
+        Self { rank: self.rank, entries, relative: vec![1.0; self.rank] }
     }
 }
 
@@ -352,10 +290,7 @@ mod tests {
             for j in 0..d {
                 let product: f64 = (0..rank).map(|k| l.entry(i, k) * l.entry(j, k)).sum();
                 let scale = libm::sqrt(c.entry(i, i) * c.entry(j, j));
-                assert!(
-                    (product - c.entry(i, j)).abs() <= 100.0 * f64::EPSILON * scale,
-                    "{i} {j}"
-                );
+                assert!((product - c.entry(i, j)).abs() <= 100.0 * f64::EPSILON * scale, "{i} {j}");
             }
         }
     }
@@ -378,50 +313,26 @@ mod tests {
     fn many_slots_of_low_rank() {
         let d = 40;
         let vector = |k: usize| [libm::sin(k as f64), libm::cos(2.0 * k as f64)];
-        let entries: Vec<f64> = (0..d * d)
-            .map(|i| (0..2).map(|a| vector(i / d)[a] * vector(i % d)[a]).sum())
-            .collect();
+        let entries: Vec<f64> = (0..d * d).map(|i| (0..2).map(|a| vector(i / d)[a] * vector(i % d)[a]).sum()).collect();
         check_factor(d, &entries, 2);
     }
 
     #[track_caller]
     fn check_error(d: usize, entries: &[f64], message: &str) {
-        let error = Covariance::new(d, entries.to_vec())
-            .unwrap_err()
-            .to_string();
+        let error = Covariance::new(d, entries.to_vec()).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
     }
 
     #[test]
     fn errors_name_the_place() {
         check_error(2, &[1.0], "has 4 entries, found 1");
-        check_error(
-            2,
-            &[1.0, f64::NAN, 0.0, 1.0],
-            "entry (0, 1) of the covariance is NaN",
-        );
-        check_error(
-            2,
-            &[1.0, 0.5, 0.4, 1.0],
-            "not symmetric: entry (1, 0) is 0.4",
-        );
+        check_error(2, &[1.0, f64::NAN, 0.0, 1.0], "entry (0, 1) of the covariance is NaN");
+        check_error(2, &[1.0, 0.5, 0.4, 1.0], "not symmetric: entry (1, 0) is 0.4");
         check_error(2, &[1.0, 0.0, 0.0, -0.1], "variance of slot 1 is -0.1");
-        check_error(
-            2,
-            &[1.0, 1.1, 1.1, 1.0],
-            "slots 1 and 0 have covariance 1.1",
-        );
-        check_error(
-            2,
-            &[0.0, 0.5, 0.5, 1.0],
-            "slots 1 and 0 have covariance 0.5",
-        );
+        check_error(2, &[1.0, 1.1, 1.1, 1.0], "slots 1 and 0 have covariance 1.1");
+        check_error(2, &[0.0, 0.5, 0.5, 1.0], "slots 1 and 0 have covariance 0.5");
         let c = -0.6;
-        check_error(
-            3,
-            &[1.0, c, c, c, 1.0, c, c, c, 1.0],
-            "smallest eigenvalue of the correlations is -0.19999",
-        );
+        check_error(3, &[1.0, c, c, c, 1.0, c, c, c, 1.0], "smallest eigenvalue of the correlations is -0.19999");
     }
 
     /// A covariance that is wrong by less than its maker's tolerance is repaired.
@@ -429,31 +340,10 @@ mod tests {
     fn small_violations_are_rounding() {
         let c = Covariance::new(2, vec![1.0, 1.0 + 1e-10, 1.0 + 1e-10, 1.0]).unwrap();
         assert_eq!(c.factor().rank, 1);
-        assert_eq!(
-            Covariance::new(2, vec![1.0, 0.0, 0.0, -1e-12])
-                .unwrap()
-                .factor()
-                .rank,
-            1
-        );
+        assert_eq!(Covariance::new(2, vec![1.0, 0.0, 0.0, -1e-12]).unwrap().factor().rank, 1);
         let e = 1e-10;
-        let c = [
-            1.0,
-            1.0 + e,
-            0.5 - e,
-            1.0 + e,
-            1.0,
-            0.5 + e,
-            0.5 - e,
-            0.5 + e,
-            1.0,
-        ];
+        let c = [1.0, 1.0 + e, 0.5 - e, 1.0 + e, 1.0, 0.5 + e, 0.5 - e, 0.5 + e, 1.0];
         let l = Covariance::new(3, c.to_vec()).unwrap().factor();
-        assert!((0..3).all(|k| {
-            (0..l.rank)
-                .map(|j| l.entry(k, j) * l.entry(k, j))
-                .sum::<f64>()
-                <= 1.0 + 1e-9
-        }));
+        assert!((0..3).all(|k| { (0..l.rank).map(|j| l.entry(k, j) * l.entry(k, j)).sum::<f64>() <= 1.0 + 1e-9 }));
     }
 }

@@ -24,9 +24,7 @@ pub enum GaussError {
         value: f64,
     },
     /// The two halves of the covariance disagree.
-    #[error(
-        "the covariance is not symmetric: entry ({row}, {column}) is {entry}, its mirror image is {mirror}"
-    )]
+    #[error("the covariance is not symmetric: entry ({row}, {column}) is {entry}, its mirror image is {mirror}")]
     NotSymmetric {
         /// Row of the entry.
         row: usize,
@@ -95,9 +93,7 @@ pub enum GaussError {
     #[error("the expectation is too large for a floating-point number")]
     Overflow,
     /// The expectation does not exist.
-    #[error(
-        "the expectation is infinite: the variance {variance} times the growth rate {rate} is not below 1/2"
-    )]
+    #[error("the expectation is infinite: the variance {variance} times the growth rate {rate} is not below 1/2")]
     Divergent {
         /// Variance of the variable.
         variance: f64,

@@ -60,12 +60,7 @@ pub struct Tolerance {
 
 impl Default for Tolerance {
     fn default() -> Self {
-        Self {
-            absolute: 1e-10,
-            relative: 1e-10,
-            max_points: 1 << 22,
-            seed: 0,
-        }
+        Self { absolute: 1e-10, relative: 1e-10, max_points: 1 << 22, seed: 0 }
     }
 }
 

@@ -14,10 +14,7 @@ use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kink
 pub fn expect(f: &dyn Integrand, c: &Covariance, tol: &Tolerance) -> Result<Estimate, GaussError> {
     tol.check()?;
     if f.slots() != c.slots() {
-        return Err(GaussError::Slots {
-            function: f.slots(),
-            covariance: c.slots(),
-        });
+        return Err(GaussError::Slots { function: f.slots(), covariance: c.slots() });
     }
     let factor = c.factor();
     let best = match factor.rank {
@@ -27,16 +24,10 @@ pub fn expect(f: &dyn Integrand, c: &Covariance, tol: &Tolerance) -> Result<Esti
         _ => None,
     };
     let answer = match best {
-        Some(estimate) if estimate.met(tol) || factor.rank <= 2 || beyond_sampling(&estimate) => {
-            estimate
-        }
+        Some(estimate) if estimate.met(tol) || factor.rank <= 2 || beyond_sampling(&estimate) => estimate,
         other => better(qmc::expect(f, &factor, tol)?, other),
     };
-    if answer.value.is_finite() {
-        Ok(answer)
-    } else {
-        Err(GaussError::Overflow)
-    }
+    if answer.value.is_finite() { Ok(answer) } else { Err(GaussError::Overflow) }
 }
 
 fn constant(f: &dyn Integrand) -> Result<Estimate, GaussError> {
@@ -45,24 +36,13 @@ fn constant(f: &dyn Integrand) -> Result<Estimate, GaussError> {
     let mut out = [0.0];
     f.eval(&points, &mut out);
     if !out[0].is_finite() {
-        return Err(GaussError::Value {
-            at: vec![0.0; f.slots()],
-            value: out[0],
-        });
+        return Err(GaussError::Value { at: vec![0.0; f.slots()], value: out[0] });
     }
-    Ok(Estimate {
-        value: out[0],
-        error: 0.0,
-        method: Method::Exact,
-    })
+    Ok(Estimate { value: out[0], error: 0.0, method: Method::Exact })
 }
 
 /// Smooth functions of few variables; in one and two variables what is too sharp for a uniform grid goes to bisection.
-fn grid(
-    f: &dyn Integrand,
-    factor: &Factor,
-    tol: &Tolerance,
-) -> Result<Option<Estimate>, GaussError> {
+fn grid(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
     let uniform = tensor::expect(f, factor, tol)?;
     match uniform {
         Some(estimate) if !estimate.met(tol) && factor.rank <= 2 => {

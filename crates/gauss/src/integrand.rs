@@ -31,11 +31,7 @@ pub struct Function<F> {
 impl<F: Fn(&[&[f64]], &mut [f64])> Function<F> {
     /// The smooth function of so many slots that the closure evaluates.
     pub fn new(slots: usize, eval: F) -> Self {
-        Self {
-            kinks: vec![Vec::new(); slots],
-            smooth: true,
-            eval,
-        }
+        Self { kinks: vec![Vec::new(); slots], smooth: true, eval }
     }
 
     /// The same function, which is not smooth where `slot` passes one of the thresholds.
@@ -88,13 +84,7 @@ pub(crate) struct Whitened<'a> {
 
 impl<'a> Whitened<'a> {
     pub(crate) fn new(f: &'a dyn Integrand, factor: &'a Factor) -> Self {
-        Self {
-            f,
-            factor,
-            slots: vec![Vec::new(); f.slots()],
-            bad: None,
-            points: 0,
-        }
+        Self { f, factor, slots: vec![Vec::new(); f.slots()], bad: None, points: 0 }
     }
 
     /// The values at the points whose whitened coordinate `j` is `x[j]`; not finite ones are remembered and replaced by 0.

@@ -39,11 +39,7 @@ const RARE: usize = 32;
 /// In one and two variables it is taken twice, with different initial pieces.
 /// A kink that was not declared can hide between the end of a piece and the first node, and no error estimate of one integration sees it; the two answers then differ by the effect.
 /// In three variables only functions that declare kinks are taken, and their word is trusted.
-pub(crate) fn expect(
-    f: &dyn Integrand,
-    factor: &Factor,
-    tol: &Tolerance,
-) -> Result<Option<Estimate>, GaussError> {
+pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
     let rank = factor.rank;
     let mut range = RANGE[rank - 1];
     let declared = (0..f.slots()).any(|k| !f.kinks(k).is_empty());
@@ -68,30 +64,16 @@ pub(crate) fn expect(
         }
         let own = |run: &Run| run.error + run.outer + 16.0 * f64::EPSILON * run.absolute;
         if runs == 1 {
-            let method = Method::Quadrature {
-                dims,
-                points: first.points,
-            };
-            return Ok(Some(Estimate {
-                value: first.value,
-                error: own(&first),
-                method,
-            }));
+            let method = Method::Quadrature { dims, points: first.points };
+            return Ok(Some(Estimate { value: first.value, error: own(&first), method }));
         }
         let Some(second) = Nest::new(f, &kinks, range, 0.77 * piece, budget).expect(tol)? else {
             return Ok(None);
         };
         let difference = (second.value - first.value).abs();
         let error = own(&first).min(own(&second)) + 2.0 * difference;
-        let method = Method::Quadrature {
-            dims,
-            points: first.points + second.points,
-        };
-        return Ok(Some(Estimate {
-            value: second.value,
-            error,
-            method,
-        }));
+        let method = Method::Quadrature { dims, points: first.points + second.points };
+        return Ok(Some(Estimate { value: second.value, error, method }));
     }
 }
 
@@ -106,10 +88,8 @@ impl Plane {
     /// With a normal of length one; `None` if there is no direction: a constant slot, or hyperplanes that are parallel.
     fn new(normal: &[f64], threshold: f64) -> Option<Self> {
         let length = libm::sqrt(normal.iter().map(|a| a * a).sum());
-        (0.0 < length).then(|| Self {
-            normal: normal.iter().map(|a| a / length).collect(),
-            threshold: threshold / length,
-        })
+        (0.0 < length)
+            .then(|| Self { normal: normal.iter().map(|a| a / length).collect(), threshold: threshold / length })
     }
 
     /// The coefficient of the innermost variable.
@@ -126,15 +106,8 @@ impl Plane {
     /// The same hyperplane after a change of the leading coordinates, the others as they are.
     fn turned(&self, axes: &[Vec<f64>]) -> Self {
         let (leading, rest) = self.normal.split_at(axes.len());
-        let normal = axes
-            .iter()
-            .map(|axis| dot(axis, leading))
-            .chain(rest.iter().copied())
-            .collect();
-        Self {
-            normal,
-            threshold: self.threshold,
-        }
+        let normal = axes.iter().map(|axis| dot(axis, leading)).chain(rest.iter().copied()).collect();
+        Self { normal, threshold: self.threshold }
     }
 }
 
@@ -185,13 +158,8 @@ fn crossings(planes: &[Plane]) -> Vec<Plane> {
         }
         for q in &planes[..i] {
             let eliminate = |a: f64, b: f64| a * q.last() - b * p.last();
-            let normal: Vec<f64> = (0..n)
-                .map(|j| eliminate(p.normal[j], q.normal[j]))
-                .collect();
-            add(
-                &mut all,
-                Plane::new(&normal, eliminate(p.threshold, q.threshold)),
-            );
+            let normal: Vec<f64> = (0..n).map(|j| eliminate(p.normal[j], q.normal[j])).collect();
+            add(&mut all, Plane::new(&normal, eliminate(p.threshold, q.threshold)));
         }
     }
     all
@@ -203,11 +171,7 @@ fn add(planes: &mut Vec<Plane>, new: Option<Plane>) {
     let same = |old: &Plane| {
         let sign = dot(&old.normal, &new.normal).signum();
         let gap = |a: f64, b: f64| (a - sign * b).abs();
-        let turned = old
-            .normal
-            .iter()
-            .zip(&new.normal)
-            .fold(0.0_f64, |m, (a, b)| m.max(gap(*a, *b)));
+        let turned = old.normal.iter().zip(&new.normal).fold(0.0_f64, |m, (a, b)| m.max(gap(*a, *b)));
         turned < 1e-13 && gap(old.threshold, new.threshold) < 1e-13
     };
     if !planes.iter().any(same) {
@@ -217,15 +181,9 @@ fn add(planes: &mut Vec<Plane>, new: Option<Plane>) {
 
 /// Orthonormal axes, the last of which is as far from parallel to every hyperplane as possible.
 fn axes(planes: &[Plane], dims: usize) -> Vec<Vec<f64>> {
-    let clearance = |axis: &[f64]| {
-        planes
-            .iter()
-            .map(|p| dot(axis, &p.normal).abs())
-            .fold(f64::INFINITY, f64::min)
-    };
-    let identity: Vec<Vec<f64>> = (0..dims)
-        .map(|i| (0..dims).map(|j| if i == j { 1.0 } else { 0.0 }).collect())
-        .collect();
+    let clearance = |axis: &[f64]| planes.iter().map(|p| dot(axis, &p.normal).abs()).fold(f64::INFINITY, f64::min);
+    let identity: Vec<Vec<f64>> =
+        (0..dims).map(|i| (0..dims).map(|j| if i == j { 1.0 } else { 0.0 }).collect()).collect();
     if planes.is_empty() {
         return identity;
     }
@@ -238,9 +196,7 @@ fn axes(planes: &[Plane], dims: usize) -> Vec<Vec<f64>> {
     }
     // Gram and Schmidt complete the inner axis by unit vectors, the nearest to it left out.
     let inner = best.1;
-    let skip = (0..dims)
-        .max_by(|a, b| inner[*a].abs().total_cmp(&inner[*b].abs()))
-        .unwrap_or(0);
+    let skip = (0..dims).max_by(|a, b| inner[*a].abs().total_cmp(&inner[*b].abs())).unwrap_or(0);
     let mut axes = vec![inner];
     for (i, unit) in identity.iter().enumerate() {
         if i == skip {
@@ -249,9 +205,7 @@ fn axes(planes: &[Plane], dims: usize) -> Vec<Vec<f64>> {
         let mut axis = unit.clone();
         for other in &axes {
             let along = dot(&axis, other);
-            axis.iter_mut()
-                .zip(other)
-                .for_each(|(a, b)| *a -= along * b);
+            axis.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
         }
         let length = libm::sqrt(dot(&axis, &axis));
         axes.push(axis.iter().map(|a| a / length).collect());
@@ -264,10 +218,7 @@ fn axes(planes: &[Plane], dims: usize) -> Vec<Vec<f64>> {
 fn candidates(dims: usize) -> Vec<Vec<f64>> {
     use std::f64::consts::{PI, TAU};
     if dims == 2 {
-        return (0..180)
-            .map(|i| PI * f64::from(i) / 180.0)
-            .map(|t| vec![libm::cos(t), libm::sin(t)])
-            .collect();
+        return (0..180).map(|i| PI * f64::from(i) / 180.0).map(|t| vec![libm::cos(t), libm::sin(t)]).collect();
     }
     let golden = 0.5 * (libm::sqrt(5.0) - 1.0);
     (0..600)
@@ -302,22 +253,9 @@ struct Run {
 }
 
 impl<'a> Nest<'a> {
-    fn new(
-        f: &'a dyn Integrand,
-        kinks: &'a Kinks,
-        range: f64,
-        piece: f64,
-        max_points: usize,
-    ) -> Self {
+    fn new(f: &'a dyn Integrand, kinks: &'a Kinks, range: f64, piece: f64, max_points: usize) -> Self {
         let whitened = Whitened::new(f, &kinks.factor);
-        Self {
-            whitened,
-            planes: &kinks.planes,
-            range,
-            piece,
-            aim: 0.0,
-            max_points,
-        }
+        Self { whitened, planes: &kinks.planes, range, piece, aim: 0.0, max_points }
     }
 
     fn rank(&self) -> usize {
@@ -353,41 +291,22 @@ impl<'a> Nest<'a> {
             return Ok(None);
         }
         let absolute = integral.absolute.max(size);
-        Ok(Some(Run {
-            value: integral.value,
-            error: integral.error,
-            absolute,
-            outer,
-            points: self.whitened.points,
-        }))
+        Ok(Some(Run { value: integral.value, error: integral.error, absolute, outer, points: self.whitened.points }))
     }
 
     /// The integral over variable number `l` and those inside of it, given the outer ones and their weight.
     fn level(&mut self, l: usize, outer: &mut Vec<f64>, weight: f64, budget: usize) -> Integral {
         if self.max_points < self.whitened.points {
-            return Integral {
-                value: 0.0,
-                error: f64::INFINITY,
-                absolute: 0.0,
-                evaluations: 0,
-            };
+            return Integral { value: 0.0, error: f64::INFINITY, absolute: 0.0, evaluations: 0 };
         }
         let breaks = self.breaks(l, outer);
         let absolute = self.aim * SHARE[l] / weight.max(1e-30);
         if l + 1 == self.rank() {
             let fixed: Vec<[f64; 15]> = outer.iter().map(|x| [*x; 15]).collect();
             // A single variable is cheap enough for relative accuracy whatever the size.
-            let (absolute, relative) = if l == 0 {
-                (0.0, AIM[0])
-            } else {
-                (absolute, 0.0)
-            };
+            let (absolute, relative) = if l == 0 { (0.0, AIM[0]) } else { (absolute, 0.0) };
             return adaptive(&breaks, absolute, relative, budget, |y, out| {
-                let columns: Vec<&[f64]> = fixed
-                    .iter()
-                    .map(<[f64; 15]>::as_slice)
-                    .chain([y.as_slice()])
-                    .collect();
+                let columns: Vec<&[f64]> = fixed.iter().map(<[f64; 15]>::as_slice).chain([y.as_slice()]).collect();
                 self.whitened.eval(&columns, out);
                 for (out, y) in out.iter_mut().zip(y) {
                     *out *= normal::pdf(*y);
@@ -439,27 +358,14 @@ impl<'a> Nest<'a> {
         let edge = self.range;
         for axis in 0..rank {
             for side in [-1.0, 1.0] {
-                let nodes: Vec<f64> = (0..16)
-                    .map(|i| side * (edge + (f64::from(i) + 0.5) / 16.0))
-                    .collect();
+                let nodes: Vec<f64> = (0..16).map(|i| side * (edge + (f64::from(i) + 0.5) / 16.0)).collect();
                 for inside in [-2.0, -0.4, 0.4, 2.0] {
                     let fixed = [inside; 16];
-                    let columns: Vec<&[f64]> = (0..rank)
-                        .map(|j| {
-                            if j == axis {
-                                nodes.as_slice()
-                            } else {
-                                fixed.as_slice()
-                            }
-                        })
-                        .collect();
+                    let columns: Vec<&[f64]> =
+                        (0..rank).map(|j| if j == axis { nodes.as_slice() } else { fixed.as_slice() }).collect();
                     let mut out = [0.0; 16];
                     self.whitened.eval(&columns, &mut out);
-                    let sum: f64 = out
-                        .iter()
-                        .zip(&nodes)
-                        .map(|(y, x)| y.abs() * normal::pdf(*x))
-                        .sum();
+                    let sum: f64 = out.iter().zip(&nodes).map(|(y, x)| y.abs() * normal::pdf(*x)).sum();
                     total += sum / 16.0;
                     if rank == 1 {
                         break;
@@ -475,10 +381,7 @@ impl<'a> Nest<'a> {
         // Together the variables stay in a ball.
         let square: f64 = outer.iter().map(|x| x * x).sum();
         let range = libm::sqrt((self.range * self.range - square).max(1.0));
-        let mut cuts: Vec<f64> = self.planes[l]
-            .iter()
-            .map(|plane| plane.cut(outer))
-            .collect();
+        let mut cuts: Vec<f64> = self.planes[l].iter().map(|plane| plane.cut(outer)).collect();
         cuts.retain(|x| x.abs() < range);
         cuts.push(-range);
         cuts.push(range);

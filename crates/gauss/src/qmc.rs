@@ -21,16 +21,10 @@ const FIRST: usize = 256;
 const DEVIATIONS: f64 = 3.54;
 
 /// Doubles the points until the tolerance is met or the next doubling would exceed `max_points`.
-pub(crate) fn expect(
-    f: &dyn Integrand,
-    factor: &Factor,
-    tol: &Tolerance,
-) -> Result<Estimate, GaussError> {
+pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Estimate, GaussError> {
     let rank = factor.rank;
     let mut whitened = Whitened::new(f, factor);
-    let replicates: Vec<Sobol> = (0..REPLICATES)
-        .map(|r| Sobol::new(rank, tol.seed, r as u64))
-        .collect();
+    let replicates: Vec<Sobol> = (0..REPLICATES).map(|r| Sobol::new(rank, tol.seed, r as u64)).collect();
     let mut sums = vec![Compensated::default(); REPLICATES];
     let mut point = vec![0.0; rank];
     let mut columns = vec![vec![0.0; FIRST]; rank];
@@ -55,20 +49,13 @@ pub(crate) fn expect(
         done = next;
         let means: Vec<f64> = sums.iter().map(|sum| sum.value() / done as f64).collect();
         let value = pairwise(&means) / REPLICATES as f64;
-        let squares: Vec<f64> = means
-            .iter()
-            .map(|mean| (mean - value) * (mean - value))
-            .collect();
+        let squares: Vec<f64> = means.iter().map(|mean| (mean - value) * (mean - value)).collect();
         let variance = pairwise(&squares) / (REPLICATES * (REPLICATES - 1)) as f64;
         let rounding = 4.0 * f64::EPSILON * means.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
         let estimate = Estimate {
             value,
             error: DEVIATIONS * libm::sqrt(variance) + rounding,
-            method: Method::Qmc {
-                dims: rank,
-                points: done * REPLICATES,
-                replicates: REPLICATES,
-            },
+            method: Method::Qmc { dims: rank, points: done * REPLICATES, replicates: REPLICATES },
         };
         if estimate.met(tol) || tol.max_points < 2 * done * REPLICATES {
             return Ok(estimate);

@@ -25,11 +25,7 @@ const CHEAP: usize = 20_000;
 const BATCH: usize = 512;
 
 /// Refines until the tolerance is met or `max_points` are spent; the last estimate in either case, `None` if not even two grids were affordable.
-pub(crate) fn expect(
-    f: &dyn Integrand,
-    factor: &Factor,
-    tol: &Tolerance,
-) -> Result<Option<Estimate>, GaussError> {
+pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
     let rank = factor.rank;
     let mut grid = Grid::new(f, factor, tol);
     let mut best = None;
@@ -60,21 +56,11 @@ pub(crate) fn expect(
         // The last changes bound what is left, since refinement converges geometrically or better;
         // the factor is for changes that happen to be small.
         let error = 2.5 * changes.iter().sum::<f64>() + tail + rounding;
-        let estimate = Estimate {
-            value,
-            error,
-            method: Method::Quadrature {
-                dims: rank,
-                points: grid.whitened.points,
-            },
-        };
+        let estimate =
+            Estimate { value, error, method: Method::Quadrature { dims: rank, points: grid.whitened.points } };
         best = Some(estimate);
         let exhausted = CHEAP < grid.whitened.points;
-        let target = if exhausted {
-            tol.allowed(value)
-        } else {
-            tol.allowed(value).min(1e-13 * centre.absolute)
-        };
+        let target = if exhausted { tol.allowed(value) } else { tol.allowed(value).min(1e-13 * centre.absolute) };
         if error - rounding <= target || (exhausted && estimate.met(tol)) {
             return Ok(best);
         }
@@ -83,11 +69,7 @@ pub(crate) fn expect(
         for (j, change) in changes.iter().enumerate() {
             if share < *change {
                 // Far from the target two steps are taken at once.
-                grid.level[j] += if 1e-3 * centre.absolute < changes[j] {
-                    2
-                } else {
-                    1
-                };
+                grid.level[j] += if 1e-3 * centre.absolute < changes[j] { 2 } else { 1 };
                 moved = true;
             }
         }
@@ -123,18 +105,8 @@ impl<'a> Grid<'a> {
         let step = [0.45, 0.45, 0.6, 0.7, 0.75, 0.75][large];
         // Where few points suffice anyway the ball holds all but 1e-17 of the weight, else all but the tolerance.
         let aim = tol.absolute.max(tol.relative).clamp(1e-15, 1e-4);
-        let radius = if large <= 2 {
-            9.0
-        } else {
-            libm::sqrt(-2.0 * libm::log(0.1 * aim)) + 0.2 * large as f64
-        };
-        Self {
-            whitened: Whitened::new(f, factor),
-            level: vec![0; factor.rank],
-            small,
-            step,
-            radius,
-        }
+        let radius = if large <= 2 { 9.0 } else { libm::sqrt(-2.0 * libm::log(0.1 * aim)) + 0.2 * large as f64 };
+        Self { whitened: Whitened::new(f, factor), level: vec![0; factor.rank], small, step, radius }
     }
 
     fn rule(&self, j: usize) -> Rule {
@@ -180,11 +152,7 @@ impl<'a> Grid<'a> {
         let mut point = vec![0.0; rules.len()];
         self.visit(&rules, 0, 1.0, 0.0, &mut point, &mut batch)?;
         batch.flush(&mut self.whitened)?;
-        Ok(Sum {
-            value: batch.value.value(),
-            absolute: batch.absolute,
-            shell: batch.shell,
-        })
+        Ok(Sum { value: batch.value.value(), absolute: batch.absolute, shell: batch.shell })
     }
 
     /// Adds all points whose first coordinates are in `point`, with product weight and squared length so far.
@@ -203,11 +171,7 @@ impl<'a> Grid<'a> {
         };
         for (x, w) in rule.nodes.iter().zip(&rule.weights) {
             // Nodes of Gauss-Hermite rules all count; their outer ones are not in the tail.
-            let length = if self.small[j] {
-                square
-            } else {
-                square + x * x
-            };
+            let length = if self.small[j] { square } else { square + x * x };
             if length <= self.radius * self.radius {
                 point[j] = *x;
                 self.visit(rules, j + 1, weight * w, length, point, batch)?;
@@ -241,23 +205,13 @@ impl Batch {
         }
     }
 
-    fn push(
-        &mut self,
-        point: &[f64],
-        weight: f64,
-        outer: bool,
-        f: &mut Whitened<'_>,
-    ) -> Result<(), GaussError> {
+    fn push(&mut self, point: &[f64], weight: f64, outer: bool, f: &mut Whitened<'_>) -> Result<(), GaussError> {
         for (column, x) in self.points.iter_mut().zip(point) {
             column.push(*x);
         }
         self.weights.push(weight);
         self.outer.push(outer);
-        if self.weights.len() == BATCH {
-            self.flush(f)
-        } else {
-            Ok(())
-        }
+        if self.weights.len() == BATCH { self.flush(f) } else { Ok(()) }
     }
 
     fn flush(&mut self, f: &mut Whitened<'_>) -> Result<(), GaussError> {

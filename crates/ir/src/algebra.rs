@@ -324,8 +324,18 @@ impl Exprs {
             Expr::Apply(func, ref args) => match (func, self.as_const(args[0])) {
                 // Values at zero that are exact.
                 (
-                    Func::Tanh | Func::Relu | Func::Abs | Func::Erf | Func::Sqrt | Func::Sin | Func::Gelu | Func::Silu
-                    | Func::Elu | Func::Step | Func::Sign | Func::LeakyRelu,
+                    Func::Tanh
+                    | Func::Relu
+                    | Func::Abs
+                    | Func::Erf
+                    | Func::Sqrt
+                    | Func::Sin
+                    | Func::Gelu
+                    | Func::Silu
+                    | Func::Elu
+                    | Func::Step
+                    | Func::Sign
+                    | Func::LeakyRelu,
                     Some(x),
                 ) if x.is_zero() => args[0],
                 (Func::Exp | Func::Cos, Some(x)) if x.is_zero() => self.integer(1),

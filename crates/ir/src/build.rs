@@ -26,10 +26,10 @@ use crate::expr::{ExprId, Exprs};
 use crate::id::Id;
 use crate::index::{Guard, Index};
 use crate::number::{Number, integer};
-use crate::syntax::is_value_name;
 use crate::program::{
     Axis, Dim, Instr, Kind, Law, Operand, Program, Scale, Table, Type, Value, ValueId, WidthClass, symbol_of,
 };
+use crate::syntax::is_value_name;
 
 /// The axes of a family being defined, with the names of its index variables.
 pub type Family<'a> = &'a [(&'a str, Id<Axis>)];

@@ -130,8 +130,7 @@ impl Exprs {
             }
             Expr::Pow(a, p) => {
                 let lowered = self.pow(a, p - Power::from_integer(1));
-                let factor =
-                    self.constant(Number::new((*p.numer()).into(), (*p.denom()).into()));
+                let factor = self.constant(Number::new((*p.numer()).into(), (*p.denom()).into()));
                 self.mul(factor, lowered)
             }
             Expr::Apply(func, ref args) => match (func, derivative) {

@@ -334,8 +334,6 @@ pub(crate) fn with_children(node: &Expr, mut f: impl FnMut(ExprId) -> ExprId) ->
         Expr::Mul(a, b) => Expr::Mul(f(*a), f(*b)),
         Expr::Div(a, b) => Expr::Div(f(*a), f(*b)),
         Expr::Apply(func, args) => Expr::Apply(*func, args.iter().map(|&a| f(a)).collect()),
-        Expr::Sum(sum) => {
-            Expr::Sum(Sum { axes: sum.axes.clone(), guards: sum.guards.clone(), body: f(sum.body) })
-        }
+        Expr::Sum(sum) => Expr::Sum(Sum { axes: sum.axes.clone(), guards: sum.guards.clone(), body: f(sum.body) }),
     }
 }

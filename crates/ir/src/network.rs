@@ -83,9 +83,11 @@ impl Network {
     /// The part that the initial tensor `value` plays. An `n x k` matrix is input-like when it multiplies a vector of
     /// constant dimension and output-like when its transpose multiplies a vector of width `n`.
     pub fn role(&self, value: ValueId) -> Role {
-        let used_transposed = self.program.values.iter().any(|v| {
-            matches!(&v.instr, Instr::MatMul { matrix, transposed: true, .. } if matrix.value == value)
-        });
+        let used_transposed = self
+            .program
+            .values
+            .iter()
+            .any(|v| matches!(&v.instr, Instr::MatMul { matrix, transposed: true, .. } if matrix.value == value));
         match self.program.value(value).ty.kind {
             Kind::Matrix { rows: Dim::Width(_), cols: Dim::Width(_) } => Role::Hidden,
             Kind::Matrix { rows: Dim::Width(_), cols: Dim::Finite(_) } if used_transposed => Role::OutputLike,

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
+use netsor_ir::Func;
 use netsor_ir::Program;
 use netsor_ir::number::{integer, power};
 use netsor_ir::program::{Law, Scale};
 use netsor_limit::Deriver;
-use netsor_ir::Func;
 
 /// `x_{t+1} = tanh(W x_t)`, with `W'` used in every other step if `transposed`.
 fn chain(instructions: usize, transposed: bool) -> Program {
@@ -40,7 +40,10 @@ fn main() {
             let result = deriver.scalar(m);
             let seconds = start.elapsed().as_secs_f64();
             let defs = deriver.graph().defs.len();
-            println!("transposed {transposed}, {instructions} instructions: {seconds:.4} s, {defs} definitions, {}", result.is_ok());
+            println!(
+                "transposed {transposed}, {instructions} instructions: {seconds:.4} s, {defs} definitions, {}",
+                result.is_ok()
+            );
         }
     }
 }

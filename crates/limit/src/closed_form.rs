@@ -139,9 +139,7 @@ impl Reader<'_> {
             },
             Expr::Neg(a) => Some(scale(&self.rectified(*a)?, -1.0)),
             Expr::Add(a, b) => Some(add_rectified(&self.rectified(*a)?, &self.rectified(*b)?)),
-            Expr::Sub(a, b) => {
-                Some(add_rectified(&self.rectified(*a)?, &scale(&self.rectified(*b)?, -1.0)))
-            }
+            Expr::Sub(a, b) => Some(add_rectified(&self.rectified(*a)?, &scale(&self.rectified(*b)?, -1.0))),
             Expr::Mul(a, b) => Some(multiply_rectified(&self.rectified(*a)?, &self.rectified(*b)?)),
             Expr::Div(a, b) => match self.polynomial(*b)?[..] {
                 [c] => Some(scale(&self.rectified(*a)?, 1.0 / c)),
@@ -216,9 +214,7 @@ impl Reader<'_> {
                 ])
             }
             Expr::Apply(Func::Exp, args) => match self.polynomial(args[0])?[..] {
-                [c, 0.0, gauss] => {
-                    Some(vec![ErfTerm { coefficient: c.exp(), power: 0, erf: None, gauss }])
-                }
+                [c, 0.0, gauss] => Some(vec![ErfTerm { coefficient: c.exp(), power: 0, erf: None, gauss }]),
                 _ => None,
             },
             _ => None,
@@ -251,10 +247,9 @@ impl Reader<'_> {
                 );
                 // sin(a + b) and cos(a + b)
                 Some(match func {
-                    Func::Sin => vec![
-                        WaveTerm { coefficient: shift.cos(), ..sin },
-                        WaveTerm { coefficient: shift.sin(), ..cos },
-                    ],
+                    Func::Sin => {
+                        vec![WaveTerm { coefficient: shift.cos(), ..sin }, WaveTerm { coefficient: shift.sin(), ..cos }]
+                    }
                     _ => vec![
                         WaveTerm { coefficient: shift.cos(), ..cos },
                         WaveTerm { coefficient: -shift.sin(), ..sin },

@@ -174,12 +174,7 @@ impl<'g> Evaluator<'g> {
         Ok(value)
     }
 
-    fn expectation(
-        &mut self,
-        integrand: ExprId,
-        lower: &[Value],
-        parameters: &[Value],
-    ) -> Result<Value, LimitError> {
+    fn expectation(&mut self, integrand: ExprId, lower: &[Value], parameters: &[Value]) -> Result<Value, LimitError> {
         let numbers: Vec<f64> = parameters.iter().map(|p| p.value).collect();
         let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
         let entry = |i: usize, j: usize| lower[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)].value;
@@ -277,8 +272,7 @@ impl<'g> Evaluator<'g> {
                 },
                 _ => None,
             };
-            let against_zero =
-                !matches!(func, Func::Max | Func::Min) || graph.pool.is_zero(args[args.len() - 1]);
+            let against_zero = !matches!(func, Func::Max | Func::Min) || graph.pool.is_zero(args[args.len() - 1]);
             match bare_slot {
                 Some(k) if against_zero => kinks[k] = true,
                 _ if slots_of(graph, args[0]).is_empty() && args.len() == 1 => {}
@@ -409,7 +403,10 @@ fn arithmetic(node: &Expr, done: &FxHashMap<ExprId, Value>) -> Result<Value, Lim
                     netsor_num::Real::powf(x, p)
                 }
             };
-            Value { value: power(a.value, p), error: if a.error == 0.0 { 0.0 } else { (p * power(a.value, p - 1.0)).abs() * a.error } }
+            Value {
+                value: power(a.value, p),
+                error: if a.error == 0.0 { 0.0 } else { (p * power(a.value, p - 1.0)).abs() * a.error },
+            }
         }
         Expr::Apply(func, args) => {
             let first = of(&args[0]);

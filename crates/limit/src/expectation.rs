@@ -129,9 +129,9 @@ impl Deriver<'_> {
             let rest: Vec<ExprId> = rest.collect();
             return self.stein(group[at].expr, &rest, name);
         }
-        if let Some(at) = group.iter().position(|f| matches!(self.graph.pool.node(f.expr), Expr::Apply(Func::Delta, _))) {
-            let rest: Vec<ExprId> =
-                group.iter().enumerate().filter(|&(k, _)| k != at).map(|(_, f)| f.expr).collect();
+        if let Some(at) = group.iter().position(|f| matches!(self.graph.pool.node(f.expr), Expr::Apply(Func::Delta, _)))
+        {
+            let rest: Vec<ExprId> = group.iter().enumerate().filter(|&(k, _)| k != at).map(|(_, f)| f.expr).collect();
             return self.density(group[at].expr, &rest, name);
         }
         let mut slots = Slots::default();
@@ -165,8 +165,7 @@ impl Deriver<'_> {
             let mean = self.expectation(occurrence.coefficient, name)?;
             let pool = &mut self.graph.pool;
             let value = pool.mul(covariance, mean);
-            let value =
-                pool.sum_matching(&occurrence.variables, same, occurrence.guards.iter().cloned(), value);
+            let value = pool.sum_matching(&occurrence.variables, same, occurrence.guards.iter().cloned(), value);
             total = pool.add(total, value);
         }
         Ok(total)
@@ -174,7 +173,8 @@ impl Deriver<'_> {
 
     /// The weak derivative of an expression in all base variables.
     pub(crate) fn random_occurrences(&mut self, expr: ExprId) -> Vec<netsor_ir::calculus::Occurrence> {
-        let random: Vec<bool> = (0..self.program.values.len() as u32).map(|s| self.graph.is_random(Symbol(s))).collect();
+        let random: Vec<bool> =
+            (0..self.program.values.len() as u32).map(|s| self.graph.is_random(Symbol(s))).collect();
         let wanted = |s: Symbol| random.get(s.0 as usize).copied().unwrap_or(false);
         self.graph.pool.occurrences(expr, Derivative::Weak, &mut self.expander.fresh, &wanted)
     }

@@ -131,8 +131,20 @@ impl Printer<'_> {
                         let def = def.index();
                         if latex { format!("E^{{({def})}}{sub}") } else { format!("E{def}{sub}") }
                     }
-                    Leaf::Slot(k) => if latex { format!("Z_{{{k}}}") } else { format!("Z{k}") },
-                    Leaf::Parameter(k) => if latex { format!("p_{{{k}}}") } else { format!("p{k}") },
+                    Leaf::Slot(k) => {
+                        if latex {
+                            format!("Z_{{{k}}}")
+                        } else {
+                            format!("Z{k}")
+                        }
+                    }
+                    Leaf::Parameter(k) => {
+                        if latex {
+                            format!("p_{{{k}}}")
+                        } else {
+                            format!("p{k}")
+                        }
+                    }
                     Leaf::Value(value) => {
                         let name = self.name(&self.program.value(value).name);
                         match (self.graph.is_random(*symbol), latex) {
@@ -186,4 +198,3 @@ impl Printer<'_> {
         }
     }
 }
-

@@ -151,10 +151,9 @@ impl Expander {
         match node {
             Expr::Const(_) | Expr::Pi | Expr::Width(_) | Expr::Table(..) => Shape::Scalar,
             Expr::Ref(symbol, indices) => match graph.leaf(*symbol) {
-                Leaf::Value(_) | Leaf::Slot(_) if graph.is_random(*symbol) => Shape::Polynomial {
-                    degree: Some(1),
-                    on: Rc::new(BTreeSet::from([(*symbol, indices.clone())])),
-                },
+                Leaf::Value(_) | Leaf::Slot(_) if graph.is_random(*symbol) => {
+                    Shape::Polynomial { degree: Some(1), on: Rc::new(BTreeSet::from([(*symbol, indices.clone())])) }
+                }
                 _ => Shape::Scalar,
             },
             Expr::Neg(a) => of(a).clone(),
@@ -313,12 +312,7 @@ impl Expander {
     }
 
     /// The limit of a scalar expression that may carry powers of the width.
-    pub(crate) fn limit_of_scalar(
-        &mut self,
-        graph: &mut Graph,
-        id: ExprId,
-        name: &str,
-    ) -> Result<ExprId, LimitError> {
+    pub(crate) fn limit_of_scalar(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<ExprId, LimitError> {
         if !self.has_width(graph, id) {
             return Ok(id);
         }
@@ -363,7 +357,8 @@ fn add(a: &Shape, b: &Shape) -> Shape {
     match (a, b) {
         (Shape::Scalar, other) | (other, Shape::Scalar) => other.clone(),
         (Shape::Opaque { on: x }, Shape::Opaque { on: y }) if x == y => a.clone(),
-        (Shape::Polynomial { on: p, .. }, Shape::Opaque { on }) | (Shape::Opaque { on }, Shape::Polynomial { on: p, .. })
+        (Shape::Polynomial { on: p, .. }, Shape::Opaque { on })
+        | (Shape::Opaque { on }, Shape::Polynomial { on: p, .. })
             if p.is_subset(on) && p.len() == on.len() =>
         {
             Shape::Opaque { on: on.clone() }
@@ -379,7 +374,8 @@ fn multiply(a: &Shape, b: &Shape) -> Shape {
     match (a, b) {
         (Shape::Scalar, other) | (other, Shape::Scalar) => other.clone(),
         (Shape::Opaque { on: x }, Shape::Opaque { on: y }) if x == y => a.clone(),
-        (Shape::Polynomial { on: p, .. }, Shape::Opaque { on }) | (Shape::Opaque { on }, Shape::Polynomial { on: p, .. })
+        (Shape::Polynomial { on: p, .. }, Shape::Opaque { on })
+        | (Shape::Opaque { on }, Shape::Polynomial { on: p, .. })
             if p.is_subset(on) =>
         {
             Shape::Opaque { on: on.clone() }

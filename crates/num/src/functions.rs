@@ -6,8 +6,8 @@ use crate::{Real, special};
 
 /// Names that [`unary`] knows, in the order of the language reference.
 pub const UNARY: [&str; 16] = [
-    "tanh", "relu", "abs", "erf", "exp", "log", "sqrt", "sin", "cos", "sigmoid", "softplus",
-    "gelu", "silu", "elu", "step", "sign",
+    "tanh", "relu", "abs", "erf", "exp", "log", "sqrt", "sin", "cos", "sigmoid", "softplus", "gelu", "silu", "elu",
+    "step", "sign",
 ];
 
 /// Names that [`binary`] knows.
@@ -58,15 +58,8 @@ mod tests {
             assert!((f(0.7) - f64::from(g(0.7))).abs() < 1e-6, "{name}");
         }
         for name in BINARY {
-            assert_eq!(
-                binary::<f64>(name).unwrap()(0.5, 0.25),
-                f64::from(binary::<f32>(name).unwrap()(0.5, 0.25))
-            );
+            assert_eq!(binary::<f64>(name).unwrap()(0.5, 0.25), f64::from(binary::<f32>(name).unwrap()(0.5, 0.25)));
         }
-        assert!(
-            unary::<f64>("max").is_none()
-                && binary::<f64>("tanh").is_none()
-                && unary::<f64>("").is_none()
-        );
+        assert!(unary::<f64>("max").is_none() && binary::<f64>("tanh").is_none() && unary::<f64>("").is_none());
     }
 }

@@ -32,11 +32,7 @@ pub fn quantile(p: f64) -> f64 {
         return f64::INFINITY.copysign(q);
     }
     let r = libm::sqrt(-libm::log(tail));
-    let x = if r <= 5.0 {
-        ratio(&TAIL, r - 1.6)
-    } else {
-        ratio(&FAR_TAIL, r - 5.0)
-    };
+    let x = if r <= 5.0 { ratio(&TAIL, r - 1.6) } else { ratio(&FAR_TAIL, r - 5.0) };
     x.copysign(q)
 }
 
@@ -87,8 +83,7 @@ fn upper_orthant(h: f64, k: f64, rho: f64) -> f64 {
         if -700.0 < exponent {
             near = a
                 * libm::exp(exponent)
-                * (1.0 - c * (gap - a_squared) * (1.0 - d * gap / 5.0) / 3.0
-                    + c * d * a_squared * a_squared / 5.0);
+                * (1.0 - c * (gap - a_squared) * (1.0 - d * gap / 5.0) / 3.0 + c * d * a_squared * a_squared / 5.0);
         }
         if hk < 700.0 {
             let b = libm::sqrt(gap);
@@ -213,10 +208,7 @@ mod tests {
         while p < 0.5 {
             let x = quantile(p);
             let condition = 1.0 + x.abs() * pdf(x) / p;
-            assert!(
-                (cdf(x) - p).abs() <= 4.0 * condition * f64::EPSILON * p,
-                "{p} {x}"
-            );
+            assert!((cdf(x) - p).abs() <= 4.0 * condition * f64::EPSILON * p, "{p} {x}");
             let upper = 1.0 - p;
             if upper < 1.0 {
                 assert_eq!(quantile(upper), -quantile(1.0 - upper));
@@ -235,10 +227,7 @@ mod tests {
         for i in -1000..=1000 {
             let rho = f64::from(i) / 1000.0;
             let exact = 0.25 + libm::asin(rho) / TAU;
-            assert!(
-                (bivariate_cdf(0.0, 0.0, rho) - exact).abs() < 1e-15,
-                "{rho}"
-            );
+            assert!((bivariate_cdf(0.0, 0.0, rho) - exact).abs() < 1e-15, "{rho}");
         }
     }
 
@@ -262,10 +251,7 @@ mod tests {
                 })
                 .sum();
             let value = bivariate_cdf(x, y, rho);
-            assert!(
-                (value - exact).abs() < 2e-15,
-                "{x} {y} {rho}: {value} {exact}"
-            );
+            assert!((value - exact).abs() < 2e-15, "{x} {y} {rho}: {value} {exact}");
         }
     }
 }

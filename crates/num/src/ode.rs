@@ -49,13 +49,7 @@ pub struct OdeOptions {
 
 impl Default for OdeOptions {
     fn default() -> Self {
-        Self {
-            method: Method::Dop853,
-            relative: 1e-11,
-            absolute: 1e-11,
-            max_steps: 100_000,
-            stiffness_after: 1_000,
-        }
+        Self { method: Method::Dop853, relative: 1e-11, absolute: 1e-11, max_steps: 100_000, stiffness_after: 1_000 }
     }
 }
 
@@ -126,7 +120,9 @@ pub enum OdeError {
         limit: u32,
     },
     /// The step became smaller than rounding.
-    #[error("the step became too small at time {t}: the solution has a singularity, or the tolerance is below rounding")]
+    #[error(
+        "the step became too small at time {t}: the solution has a singularity, or the tolerance is below rounding"
+    )]
     StepSize {
         /// Where it stood.
         t: f64,
@@ -226,16 +222,44 @@ fn segment<F: FnMut(f64, &[f64], &mut [f64])>(
     let (result, times, states) = match o.method {
         Method::Dopri5 => {
             let mut solver = Dopri5::from_param(
-                system, 0.0, length, length, start, o.relative, o.absolute, 0.9, 0.04, 0.2, 10.0, length, h,
-                o.max_steps, o.stiffness_after, OutputType::Sparse,
+                system,
+                0.0,
+                length,
+                length,
+                start,
+                o.relative,
+                o.absolute,
+                0.9,
+                0.04,
+                0.2,
+                10.0,
+                length,
+                h,
+                o.max_steps,
+                o.stiffness_after,
+                OutputType::Sparse,
             );
             let result = solver.integrate();
             (result, solver.x_out().clone(), solver.y_out().last().cloned())
         }
         Method::Dop853 => {
             let mut solver = Dop853::from_param(
-                system, 0.0, length, length, start, o.relative, o.absolute, 0.9, 0.0, 0.333, 6.0, length, h,
-                o.max_steps, o.stiffness_after, OutputType::Sparse,
+                system,
+                0.0,
+                length,
+                length,
+                start,
+                o.relative,
+                o.absolute,
+                0.9,
+                0.0,
+                0.333,
+                6.0,
+                length,
+                h,
+                o.max_steps,
+                o.stiffness_after,
+                OutputType::Sparse,
             );
             let result = solver.integrate();
             (result, solver.x_out().clone(), solver.y_out().last().cloned())
@@ -307,8 +331,22 @@ pub fn solve_dense<F: FnMut(f64, &[f64], &mut [f64])>(
     let o = options;
     if 0.0 < end {
         let mut solver = Dopri5::from_param(
-            system, 0.0, end, end, start.clone(), o.relative, o.absolute, 0.9, 0.04, 0.2, 10.0, end, 0.0,
-            o.max_steps, o.stiffness_after, OutputType::Continuous,
+            system,
+            0.0,
+            end,
+            end,
+            start.clone(),
+            o.relative,
+            o.absolute,
+            0.9,
+            0.04,
+            0.2,
+            10.0,
+            end,
+            0.0,
+            o.max_steps,
+            o.stiffness_after,
+            OutputType::Continuous,
         );
         let result = solver.integrate_with_continuous_output_model(&mut model);
         statistics.add(&result.map_err(|error| failure(&error, 0.0, failed_at.get(), options))?);
@@ -330,7 +368,8 @@ fn check(start: &[f64], times: &[f64], options: &OdeOptions) -> Result<(), OdeEr
             return Err(OdeError::Option { what, found, expected: "a number from 1e-15 up to and without 1" });
         }
     }
-    for (what, found) in [("the limit of steps", options.max_steps), ("the stiffness interval", options.stiffness_after)]
+    for (what, found) in
+        [("the limit of steps", options.max_steps), ("the stiffness interval", options.stiffness_after)]
     {
         if found == 0 {
             return Err(OdeError::Option { what, found: 0.0, expected: "at least 1" });

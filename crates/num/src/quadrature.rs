@@ -20,11 +20,7 @@ impl Rule {
 
     /// The weighted sum of the values of `f` at the nodes: `E f(Z)` for a rule made for the normal weight.
     pub fn expect(&self, f: impl Fn(f64) -> f64) -> f64 {
-        self.nodes
-            .iter()
-            .zip(&self.weights)
-            .map(|(x, w)| w * f(*x))
-            .sum()
+        self.nodes.iter().zip(&self.weights).map(|(x, w)| w * f(*x)).sum()
     }
 }
 
@@ -36,10 +32,7 @@ impl Rule {
 /// If `n` is 0: there is no such rule.
 pub fn gauss_legendre(n: usize) -> Rule {
     assert!(0 < n, "a Gauss-Legendre rule has at least one node");
-    let mut rule = Rule {
-        nodes: vec![0.0; n],
-        weights: vec![0.0; n],
-    };
+    let mut rule = Rule { nodes: vec![0.0; n], weights: vec![0.0; n] };
     let order = n as f64;
     for i in 0..n.div_ceil(2) {
         let guess = libm::cos(std::f64::consts::PI * (i as f64 + 0.75) / (order + 0.5));
@@ -69,15 +62,9 @@ fn legendre(n: usize, x: f64) -> (f64, f64) {
     let (mut before, mut value) = (0.0, 1.0);
     for k in 0..n {
         let k = k as f64;
-        (before, value) = (
-            value,
-            ((2.0 * k + 1.0) * x * value - k * before) / (k + 1.0),
-        );
+        (before, value) = (value, ((2.0 * k + 1.0) * x * value - k * before) / (k + 1.0));
     }
-    (
-        value,
-        n as f64 * (before - x * value) / ((1.0 - x) * (1.0 + x)),
-    )
+    (value, n as f64 * (before - x * value) / ((1.0 - x) * (1.0 + x)))
 }
 
 /// The Gauss-Hermite rule with `n` nodes under the standard normal weight: `E p(Z)` exactly for polynomials of degree `2n - 1`.
@@ -94,10 +81,7 @@ pub fn gauss_hermite(n: usize) -> Rule {
         let mut ends = vec![-bound];
         ends.extend(&nodes);
         ends.push(bound);
-        nodes = ends
-            .windows(2)
-            .map(|pair| hermite_zero(degree, pair[0], pair[1]))
-            .collect();
+        nodes = ends.windows(2).map(|pair| hermite_zero(degree, pair[0], pair[1])).collect();
     }
     // The Christoffel numbers of the orthonormal family: 1 / (n h_{n-1}(x)^2).
     let weights = nodes.iter().map(|x| christoffel(n, *x)).collect();
@@ -117,11 +101,7 @@ fn hermite_zero(degree: usize, mut a: f64, mut b: f64) -> f64 {
         }
         // h_n' = sqrt(n) h_{n-1} for the orthonormal family.
         let newton = x - value / (libm::sqrt(degree as f64) * before);
-        let next = if a < newton && newton < b {
-            newton
-        } else {
-            0.5 * (a + b)
-        };
+        let next = if a < newton && newton < b { newton } else { 0.5 * (a + b) };
         if (next - x).abs() <= 1e-16 * (1.0 + x.abs()) {
             return next;
         }
@@ -135,10 +115,7 @@ fn hermite(n: usize, x: f64) -> (f64, f64) {
     let (mut before, mut value) = (0.0, 1.0);
     for k in 0..n {
         let k = k as f64;
-        (before, value) = (
-            value,
-            (x * value - libm::sqrt(k) * before) / libm::sqrt(k + 1.0),
-        );
+        (before, value) = (value, (x * value - libm::sqrt(k) * before) / libm::sqrt(k + 1.0));
         if 1e100 < value.abs() {
             (before, value) = (before * 1e-100, value * 1e-100);
         }
@@ -152,10 +129,7 @@ fn christoffel(n: usize, x: f64) -> f64 {
     for k in 0..n {
         total += value * value;
         let k = k as f64;
-        (before, value) = (
-            value,
-            (x * value - libm::sqrt(k) * before) / libm::sqrt(k + 1.0),
-        );
+        (before, value) = (value, (x * value - libm::sqrt(k) * before) / libm::sqrt(k + 1.0));
         if 1e100 < total {
             (before, value, total) = (before * 1e-50, value * 1e-50, total * 1e-100);
             scale += 1;
@@ -200,11 +174,8 @@ pub fn adaptive(
     max_evaluations: usize,
     mut f: impl FnMut(&[f64; 15], &mut [f64; 15]),
 ) -> Integral {
-    let mut panels: Vec<Panel> = breaks
-        .windows(2)
-        .filter(|ends| ends[0] < ends[1])
-        .map(|ends| Panel::new(ends[0], ends[1], &mut f))
-        .collect();
+    let mut panels: Vec<Panel> =
+        breaks.windows(2).filter(|ends| ends[0] < ends[1]).map(|ends| Panel::new(ends[0], ends[1], &mut f)).collect();
     let mut evaluations = 15 * panels.len();
     loop {
         let magnitude: f64 = panels.iter().map(|panel| panel.magnitude).sum();
@@ -214,12 +185,7 @@ pub fn adaptive(
         if error.is_nan() || error <= target || max_evaluations < evaluations + 30 {
             panels.sort_by(|left, right| left.a.total_cmp(&right.a));
             let value = panels.iter().map(|panel| panel.value).sum();
-            return Integral {
-                value,
-                error: error + f64::EPSILON * magnitude,
-                absolute: magnitude,
-                evaluations,
-            };
+            return Integral { value, error: error + f64::EPSILON * magnitude, absolute: magnitude, evaluations };
         }
         // Bisect every panel with more than its share of the error that is too much.
         let share = 0.5 * target / panels.len() as f64;
@@ -267,30 +233,13 @@ impl Panel {
             }
         }
         let mean = 0.5 * value;
-        let spread: f64 = values
-            .iter()
-            .enumerate()
-            .map(|(i, y)| KRONROD_WEIGHTS[i.min(14 - i)] * (y - mean).abs())
-            .sum();
+        let spread: f64 =
+            values.iter().enumerate().map(|(i, y)| KRONROD_WEIGHTS[i.min(14 - i)] * (y - mean).abs()).sum();
         // The usual estimate of QUADPACK: the difference of the two rules, to the power 3/2 when it is small.
         let difference = (value - gauss).abs();
-        let error = if spread == 0.0 {
-            0.0
-        } else {
-            spread * libm::pow(200.0 * difference / spread, 1.5).min(1.0)
-        };
-        let error = if difference < error {
-            difference
-        } else {
-            error
-        };
-        Self {
-            a,
-            b,
-            value: half * value,
-            error: half * error,
-            magnitude: half * magnitude,
-        }
+        let error = if spread == 0.0 { 0.0 } else { spread * libm::pow(200.0 * difference / spread, 1.5).min(1.0) };
+        let error = if difference < error { difference } else { error };
+        Self { a, b, value: half * value, error: half * error, magnitude: half * magnitude }
     }
 }
 
@@ -324,12 +273,8 @@ const KRONROD_WEIGHTS: [f64; 8] = [
     0.209_482_141_084_727_82,
 ];
 
-const GAUSS_WEIGHTS: [f64; 4] = [
-    0.129_484_966_168_869_7,
-    0.279_705_391_489_276_64,
-    0.381_830_050_505_118_9,
-    0.417_959_183_673_469_4,
-];
+const GAUSS_WEIGHTS: [f64; 4] =
+    [0.129_484_966_168_869_7, 0.279_705_391_489_276_64, 0.381_830_050_505_118_9, 0.417_959_183_673_469_4];
 
 #[cfg(test)]
 mod tests {
@@ -344,16 +289,9 @@ mod tests {
                 if 2 * n <= degree {
                     continue;
                 }
-                let exact = if degree % 2 == 0 {
-                    2.0 / (degree as f64 + 1.0)
-                } else {
-                    0.0
-                };
+                let exact = if degree % 2 == 0 { 2.0 / (degree as f64 + 1.0) } else { 0.0 };
                 let value = rule.integrate(-1.0, 1.0, |x| x.powi(degree as i32));
-                assert!(
-                    (value - exact).abs() < 1e-14,
-                    "{n} {degree}: {value} {exact}"
-                );
+                assert!((value - exact).abs() < 1e-14, "{n} {degree}: {value} {exact}");
             }
         }
     }
@@ -368,10 +306,7 @@ mod tests {
                 assert!((rule.expect(|x| x * x) - 1.0).abs() < 1e-13, "{n}");
             }
             if 20 <= n {
-                assert!(
-                    (rule.expect(libm::exp) - libm::exp(0.5)).abs() < 1e-13,
-                    "{n}"
-                );
+                assert!((rule.expect(libm::exp) - libm::exp(0.5)).abs() < 1e-13, "{n}");
             }
         }
     }
@@ -382,10 +317,7 @@ mod tests {
         for (h, shift) in [(1.0, 0.0), (0.8, 0.3), (0.7, 0.5)] {
             let error = (trapezoid(h, 9.0, shift).expect(libm::cos) - libm::exp(-0.5)).abs();
             let frequency = std::f64::consts::TAU / h - 1.0;
-            assert!(
-                error <= 2.0 * libm::exp(-0.5 * frequency * frequency) + 1e-15,
-                "{h} {error}"
-            );
+            assert!(error <= 2.0 * libm::exp(-0.5 * frequency * frequency) + 1e-15, "{h} {error}");
         }
     }
 
@@ -393,11 +325,7 @@ mod tests {
     #[test]
     fn kronrod_is_exact() {
         for degree in 0..=22 {
-            let exact = if degree % 2 == 0 {
-                2.0 / (f64::from(degree) + 1.0)
-            } else {
-                0.0
-            };
+            let exact = if degree % 2 == 0 { 2.0 / (f64::from(degree) + 1.0) } else { 0.0 };
             let mut gauss = 0.0;
             let mut value = 0.0;
             for (i, x) in KRONROD_NODES.iter().enumerate() {
@@ -407,10 +335,7 @@ mod tests {
                 }
             }
             assert!((value - exact).abs() < 1e-15, "{degree} {value}");
-            assert!(
-                13 < degree || (gauss - exact).abs() < 1e-15,
-                "{degree} {gauss}"
-            );
+            assert!(13 < degree || (gauss - exact).abs() < 1e-15, "{degree} {gauss}");
         }
     }
 
@@ -419,10 +344,7 @@ mod tests {
         let sqrt = |x: &[f64; 15], y: &mut [f64; 15]| *y = x.map(libm::sqrt);
         let integral = adaptive(&[0.0, 1.0], 1e-12, 0.0, 100_000, sqrt);
         assert!((integral.value - 2.0 / 3.0).abs() <= integral.error);
-        assert!(
-            integral.error < 2e-12 && integral.evaluations < 3000,
-            "{integral:?}"
-        );
+        assert!(integral.error < 2e-12 && integral.evaluations < 3000, "{integral:?}");
     }
 
     #[test]

@@ -35,11 +35,7 @@ impl Sobol {
     /// The replicate number `replicate` of the `dims`-dimensional sequence that belongs to `seed`.
     pub fn new(dims: usize, seed: u64, replicate: u64) -> Self {
         let columns = (0..dims.min(DIMENSIONS)).map(columns).collect();
-        Self {
-            columns,
-            dims,
-            key: mix(mix(0x5ca1_ab1e, seed), replicate),
-        }
+        Self { columns, dims, key: mix(mix(0x5ca1_ab1e, seed), replicate) }
     }
 
     /// Number of coordinates of a point.
@@ -55,18 +51,10 @@ impl Sobol {
         assert_eq!(point.len(), self.dims, "a point has one entry a dimension");
         assert!(index < 1 << BITS, "the sequence has 2^{BITS} points");
         for (group, coordinates) in point.chunks_mut(DIMENSIONS).enumerate() {
-            let index = if group == 0 {
-                index
-            } else {
-                self.padded(index, group as u64)
-            };
+            let index = if group == 0 { index } else { self.padded(index, group as u64) };
             for (j, x) in coordinates.iter_mut().enumerate() {
                 let dim = (group * DIMENSIONS + j) as u64;
-                let digits = scramble(
-                    digits(&self.columns[j], index),
-                    mix(self.key, dim),
-                    COORDINATE_GROUPS,
-                );
+                let digits = scramble(digits(&self.columns[j], index), mix(self.key, dim), COORDINATE_GROUPS);
                 // The midpoint of one of 2^52 cells: never 0 or 1.
                 *x = ((digits >> (64 - BITS)) as f64 + 0.5) / (1_u64 << BITS) as f64;
             }
@@ -210,10 +198,7 @@ mod tests {
             }
         }
         let mean = f64::from(all.iter().sum::<u32>()) / all.len() as f64;
-        assert_eq!(
-            (all.iter().max(), (100.0 * mean).round()),
-            (Some(&6), 264.0)
-        );
+        assert_eq!((all.iter().max(), (100.0 * mean).round()), (Some(&6), 264.0));
     }
 
     /// Averages over replicates are unbiased and their spread falls faster than that of random points: variance of order n^-3 for smooth integrands (Owen 1997).
@@ -221,25 +206,14 @@ mod tests {
     fn scrambles_are_unbiased_and_converge_fast() {
         let f = |x: &[f64]| x.iter().map(|x| 1.0 + (x - 0.5)).product::<f64>();
         for dims in [4, 70] {
-            let replicates: Vec<f64> = (0..64)
-                .map(|r| matrix(dims, 1024, r).iter().map(|x| f(x)).sum::<f64>() / 1024.0)
-                .collect();
+            let replicates: Vec<f64> =
+                (0..64).map(|r| matrix(dims, 1024, r).iter().map(|x| f(x)).sum::<f64>() / 1024.0).collect();
             let mean = replicates.iter().sum::<f64>() / 64.0;
-            let variance = replicates
-                .iter()
-                .map(|x| (x - mean) * (x - mean))
-                .sum::<f64>()
-                / 63.0;
-            assert!(
-                (mean - 1.0).abs() < 4.0 * (variance / 64.0).sqrt(),
-                "{dims} {mean} {variance}"
-            );
+            let variance = replicates.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / 63.0;
+            assert!((mean - 1.0).abs() < 4.0 * (variance / 64.0).sqrt(), "{dims} {mean} {variance}");
             // Random points would have a variance of ((13/12)^dims - 1)/1024.
             let random = ((13.0_f64 / 12.0).powi(dims as i32) - 1.0) / 1024.0;
-            assert!(
-                variance < random * if dims == 4 { 1e-3 } else { 0.5 },
-                "{dims} {variance} {random}"
-            );
+            assert!(variance < random * if dims == 4 { 1e-3 } else { 0.5 }, "{dims} {variance} {random}");
         }
     }
 
@@ -248,15 +222,9 @@ mod tests {
     fn coordinates_are_uncorrelated() {
         let n = 4096;
         let a = matrix(2 * DIMENSIONS, n, 0);
-        let correlation = |p: usize, q: usize| {
-            12.0 * a.iter().map(|x| (x[p] - 0.5) * (x[q] - 0.5)).sum::<f64>() / n as f64
-        };
-        for (p, q) in [
-            (0, DIMENSIONS),
-            (3, DIMENSIONS + 3),
-            (DIMENSIONS + 5, 9),
-            (1, 2),
-        ] {
+        let correlation =
+            |p: usize, q: usize| 12.0 * a.iter().map(|x| (x[p] - 0.5) * (x[q] - 0.5)).sum::<f64>() / n as f64;
+        for (p, q) in [(0, DIMENSIONS), (3, DIMENSIONS + 3), (DIMENSIONS + 5, 9), (1, 2)] {
             // Five standard deviations of the correlation of independent variables.
             let bound = 5.0 / (n as f64).sqrt();
             assert!(correlation(p, q).abs() < bound);
@@ -271,9 +239,5 @@ mod tests {
         assert_eq!(point.map(f64::to_bits), POINT);
     }
 
-    const POINT: [u64; 3] = [
-        0x3fdf_c8d3_2736_c4e6,
-        0x3fd8_f4bf_be1a_4752,
-        0x3fa3_edaf_de99_7850,
-    ];
+    const POINT: [u64; 3] = [0x3fdf_c8d3_2736_c4e6, 0x3fd8_f4bf_be1a_4752, 0x3fa3_edaf_de99_7850];
 }

@@ -57,11 +57,7 @@ pub fn cos<T: Real>(x: T) -> T {
 #[inline]
 pub fn sigmoid<T: Real>(x: T) -> T {
     let e = (-x.abs()).exp();
-    if x < T::ZERO {
-        e / (T::ONE + e)
-    } else {
-        T::ONE / (T::ONE + e)
-    }
+    if x < T::ZERO { e / (T::ONE + e) } else { T::ONE / (T::ONE + e) }
 }
 
 /// `ln(1 + exp(x))`, accurate in both tails.
@@ -168,8 +164,7 @@ mod tests {
     /// the tolerance is two units in the last place, what `libm` promises for each factor.
     #[test]
     fn known_values() {
-        let close =
-            |x: f64, y: f64| assert!((x - y).abs() <= 2.0 * f64::EPSILON * y.abs(), "{x} {y}");
+        let close = |x: f64, y: f64| assert!((x - y).abs() <= 2.0 * f64::EPSILON * y.abs(), "{x} {y}");
         close(erf(0.5), 0.520_499_877_813_046_5);
         close(erfc(3.0), 2.209_049_699_858_544e-5);
         close(gelu(1.0), 0.841_344_746_068_542_9);
@@ -187,17 +182,13 @@ mod tests {
         assert_eq!(sigmoid(-1000.0_f32), 0.0);
         assert_eq!(gelu(f64::NEG_INFINITY), 0.0);
         assert_eq!(silu(f64::NEG_INFINITY), 0.0);
-        assert_eq!(
-            (step(0.0_f64), sign(-0.0_f64), relu(-3.0_f64)),
-            (0.0, 0.0, 0.0)
-        );
+        assert_eq!((step(0.0_f64), sign(-0.0_f64), relu(-3.0_f64)), (0.0, 0.0, 0.0));
         assert_eq!((step(1e-300_f64), sign(-1e-300_f64)), (1.0, -1.0));
     }
 
     #[test]
     fn nan_is_passed_on() {
-        let unary: [fn(f64) -> f64; 9] =
-            [sigmoid, softplus, gelu, silu, elu, relu, abs, sign, step];
+        let unary: [fn(f64) -> f64; 9] = [sigmoid, softplus, gelu, silu, elu, relu, abs, sign, step];
         for f in unary {
             assert!(f(f64::NAN).is_nan());
         }

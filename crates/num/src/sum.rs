@@ -46,22 +46,14 @@ impl Compensated {
     #[inline]
     pub fn add(&mut self, term: f64) {
         let next = self.sum + term;
-        self.lost += if term.abs() <= self.sum.abs() {
-            (self.sum - next) + term
-        } else {
-            (term - next) + self.sum
-        };
+        self.lost += if term.abs() <= self.sum.abs() { (self.sum - next) + term } else { (term - next) + self.sum };
         self.sum = next;
     }
 
     /// The sum of all terms so far.
     pub fn value(&self) -> f64 {
         // An overflowed sum has lost the meaning of its corrections.
-        if self.sum.is_finite() {
-            self.sum + self.lost
-        } else {
-            self.sum
-        }
+        if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
     }
 }
 
@@ -71,14 +63,9 @@ mod tests {
 
     #[test]
     fn order_does_not_depend_on_threads() {
-        let terms: Vec<f64> = (0..100_001)
-            .map(|i| crate::Real::sin(f64::from(i)) * 1e3)
-            .collect();
+        let terms: Vec<f64> = (0..100_001).map(|i| crate::Real::sin(f64::from(i)) * 1e3).collect();
         let at = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| parallel(&terms)).to_bits()
         };
         assert_eq!(at(1), at(2));

@@ -17,28 +17,14 @@ pub fn linear_kernel(x: MatRef<'_, f64>, z: MatRef<'_, f64>) -> Result<Mat<f64>,
 ///
 /// # Errors
 /// As [`linear_kernel`]; [`PredictError::Parameter`] unless `gamma` is positive and finite.
-pub fn rbf_kernel(
-    x: MatRef<'_, f64>,
-    z: MatRef<'_, f64>,
-    gamma: f64,
-) -> Result<Mat<f64>, PredictError> {
+pub fn rbf_kernel(x: MatRef<'_, f64>, z: MatRef<'_, f64>, gamma: f64) -> Result<Mat<f64>, PredictError> {
     check_inputs(x, z)?;
     if !(gamma.is_finite() && 0.0 < gamma) {
-        return Err(PredictError::Parameter {
-            what: "gamma",
-            found: gamma,
-            expected: "a positive finite number",
-        });
+        return Err(PredictError::Parameter { what: "gamma", found: gamma, expected: "a positive finite number" });
     }
     // The distance is summed directly: from |x|^2 + |z|^2 - 2 x.z it would cancel for close points.
-    let distance = |i: usize, j: usize| {
-        (0..x.ncols())
-            .map(|c| (x[(i, c)] - z[(j, c)]).powi(2))
-            .sum::<f64>()
-    };
-    Ok(Mat::from_fn(x.nrows(), z.nrows(), |i, j| {
-        (-gamma * distance(i, j)).exp()
-    }))
+    let distance = |i: usize, j: usize| (0..x.ncols()).map(|c| (x[(i, c)] - z[(j, c)]).powi(2)).sum::<f64>();
+    Ok(Mat::from_fn(x.nrows(), z.nrows(), |i, j| (-gamma * distance(i, j)).exp()))
 }
 
 fn check_inputs(x: MatRef<'_, f64>, z: MatRef<'_, f64>) -> Result<(), PredictError> {

@@ -34,12 +34,7 @@ impl Cholesky {
         let n = k.nrows();
         let largest = (0..n).fold(0.0_f64, |acc, i| acc.max(k[(i, i)]));
         let floor = n as f64 * f64::EPSILON * largest;
-        let refuse = |index, pivot| PredictError::NotPositiveDefinite {
-            what,
-            index,
-            pivot,
-            floor,
-        };
+        let refuse = |index, pivot| PredictError::NotPositiveDefinite { what, index, pivot, floor };
         let llt = match Llt::new(k.as_ref(), Side::Lower) {
             Ok(llt) => llt,
             Err(faer::linalg::solvers::LltError::NonPositivePivot { index }) => {
@@ -51,17 +46,11 @@ impl Cholesky {
         let (index, smallest_pivot) =
             (0..n)
                 .map(|i| (i, llt.L()[(i, i)].powi(2)))
-                .fold((0, f64::INFINITY), |acc, it| {
-                    if worse(it.1, acc.1) { it } else { acc }
-                });
+                .fold((0, f64::INFINITY), |acc, it| if worse(it.1, acc.1) { it } else { acc });
         if smallest_pivot <= floor || smallest_pivot.is_nan() {
             return Err(refuse(index, smallest_pivot));
         }
-        Ok(Self {
-            llt,
-            added,
-            smallest_pivot,
-        })
+        Ok(Self { llt, added, smallest_pivot })
     }
 
     /// What was added to the diagonal.
@@ -140,9 +129,7 @@ mod tests {
         let k = [2.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.1];
         let k = MatRef::from_row_major_slice(&k, 3, 3);
         match Cholesky::new("K", k, DiagReg::None).unwrap_err() {
-            PredictError::NotPositiveDefinite {
-                index: 2, pivot, ..
-            } => {
+            PredictError::NotPositiveDefinite { index: 2, pivot, .. } => {
                 assert!((pivot + 0.4).abs() < 4.0 * f64::EPSILON);
             }
             other => panic!("{other}"),
@@ -150,13 +137,8 @@ mod tests {
         assert!(Cholesky::new("K", k, DiagReg::Absolute(0.5)).is_ok());
         // A repeated point.
         let k = MatRef::from_row_major_slice(&[1.0; 4], 2, 2);
-        let error = Cholesky::new("the NTK", k, DiagReg::None)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("the NTK is not positive definite: pivot 0e0 at point 1"),
-            "{error}"
-        );
+        let error = Cholesky::new("the NTK", k, DiagReg::None).unwrap_err().to_string();
+        assert!(error.starts_with("the NTK is not positive definite: pivot 0e0 at point 1"), "{error}");
         let zero = MatRef::from_row_major_slice(&[0.0], 1, 1);
         assert!(Cholesky::new("K", zero, DiagReg::None).is_err());
     }

@@ -101,19 +101,11 @@ impl<L: Loss> KernelDescent<L> {
         }
         check("targets", targets, (n, k))?;
         check("the kernel of the training points", k_train_train, (n, n))?;
-        check(
-            "the kernel of test against training points",
-            k_test_train,
-            (m, n),
-        )?;
+        check("the kernel of test against training points", k_test_train, (m, n))?;
         check("f0 on the training points", f0_train, (n, k))?;
         check("f0 on the test points", f0_test, (m, k))?;
         let stacked = |top: MatRef<'_, f64>, bottom: MatRef<'_, f64>, i: usize, j: usize| {
-            if i < n {
-                top[(i, j)]
-            } else {
-                bottom[(i - n, j)]
-            }
+            if i < n { top[(i, j)] } else { bottom[(i - n, j)] }
         };
         Ok(Self {
             kernel: Mat::from_fn(n + m, n, |i, j| stacked(k_train_train, k_test_train, i, j)),
@@ -138,11 +130,7 @@ impl<L: Loss> KernelDescent<L> {
             });
         }
         let mut gradient = vec![0.0; self.targets.nrows()];
-        self.loss.derivative(
-            self.outputs.col_as_slice(point),
-            self.targets.col_as_slice(point),
-            &mut gradient,
-        );
+        self.loss.derivative(self.outputs.col_as_slice(point), self.targets.col_as_slice(point), &mut gradient);
         for i in 0..self.outputs.ncols() {
             let weight = eta * self.kernel[(i, point)];
             for (f, g) in self.outputs.col_as_slice_mut(i).iter_mut().zip(&gradient) {
@@ -188,11 +176,7 @@ impl<L: Loss> KernelDescent<L> {
 
     fn finish_step(&mut self) -> Result<(), PredictError> {
         self.n_steps += 1;
-        if self.outputs.is_all_finite() {
-            Ok(())
-        } else {
-            Err(PredictError::Diverged { step: self.n_steps })
-        }
+        if self.outputs.is_all_finite() { Ok(()) } else { Err(PredictError::Diverged { step: self.n_steps }) }
     }
 }
 
@@ -210,15 +194,7 @@ mod tests {
 
     fn descent<L: Loss>(loss: L) -> KernelDescent<L> {
         let (k, y, f0) = problem();
-        KernelDescent::new(
-            k.as_ref(),
-            k.as_ref(),
-            y.as_ref(),
-            f0.as_ref(),
-            f0.as_ref(),
-            loss,
-        )
-        .unwrap()
+        KernelDescent::new(k.as_ref(), k.as_ref(), y.as_ref(), f0.as_ref(), f0.as_ref(), loss).unwrap()
     }
 
     #[test]
@@ -228,9 +204,7 @@ mod tests {
         let mut by_hand = f0;
         for point in [2, 0, 2, 3] {
             let residual = [0, 1].map(|j| by_hand[(point, j)] - y[(point, j)]);
-            by_hand = Mat::from_fn(4, 2, |i, j| {
-                by_hand[(i, j)] - 0.3 * k[(i, point)] * residual[j]
-            });
+            by_hand = Mat::from_fn(4, 2, |i, j| by_hand[(i, j)] - 0.3 * k[(i, point)] * residual[j]);
             descent.step_at(0.3, point).unwrap();
         }
         // The same operations up to their order: a few roundings of numbers of order one.
@@ -243,11 +217,7 @@ mod tests {
     #[test]
     fn small_steps_approach_the_flow_at_first_order() {
         let (k, y, f0) = problem();
-        let options = FlowOptions {
-            learning_rate: 1.0,
-            normalisation: Normalisation::Sum,
-            diag_reg: DiagReg::None,
-        };
+        let options = FlowOptions { learning_rate: 1.0, normalisation: Normalisation::Sum, diag_reg: DiagReg::None };
         let flow = GradientFlow::new(k.as_ref(), y.as_ref(), &options).unwrap();
         let end = flow.train(1.0, f0.as_ref()).unwrap();
         let error = |n_steps: usize| {
@@ -267,10 +237,7 @@ mod tests {
         let (f, y) = ([0.3, -1.2, 2.0], [0.2, 0.5, 0.3]);
         let loss = |f: &[f64]| {
             let log_sum = f.iter().map(|f| f.exp()).sum::<f64>().ln();
-            f.iter()
-                .zip(&y)
-                .map(|(f, y)| -y * (f - log_sum))
-                .sum::<f64>()
+            f.iter().zip(&y).map(|(f, y)| -y * (f - log_sum)).sum::<f64>()
         };
         let mut gradient = [0.0; 3];
         CrossEntropy.derivative(&f, &y, &mut gradient);
@@ -293,17 +260,11 @@ mod tests {
         let (k, ..) = problem();
         let largest = max_learning_rate(k.as_ref(), 2, Normalisation::Sum, 0.0).unwrap();
         let run = |eta: f64| {
-            let mut descent =
-                descent(|f: &[f64], y: &[f64], out: &mut [f64]| SquaredError.derivative(f, y, out));
-            (0..40_000)
-                .try_for_each(|_| descent.step_full(eta))
-                .map(|()| descent)
+            let mut descent = descent(|f: &[f64], y: &[f64], out: &mut [f64]| SquaredError.derivative(f, y, out));
+            (0..40_000).try_for_each(|_| descent.step_full(eta)).map(|()| descent)
         };
         assert!(run(0.99 * largest).is_ok());
         // 1.02^40000 overflows.
-        assert!(matches!(
-            run(1.01 * largest),
-            Err(PredictError::Diverged { .. })
-        ));
+        assert!(matches!(run(1.01 * largest), Err(PredictError::Diverged { .. })));
     }
 }

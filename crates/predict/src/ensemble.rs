@@ -59,26 +59,14 @@ impl Ensemble {
     ///
     /// # Errors
     /// Matrices that do not fit or are not finite; a learning rate that is not positive; as [`Spectrum::new`].
-    pub fn new(
-        train: Kernels<'_>,
-        targets: MatRef<'_, f64>,
-        options: &FlowOptions,
-    ) -> Result<Self, PredictError> {
+    pub fn new(train: Kernels<'_>, targets: MatRef<'_, f64>, options: &FlowOptions) -> Result<Self, PredictError> {
         let n = train.nngp.nrows();
         check("targets", targets, (n, targets.ncols()))?;
         check("the NTK of the training points", train.ntk, (n, n))?;
         Ok(Self {
             rate: rate(options, n, targets.ncols())?,
-            readout: Spectrum::new(
-                "the NNGP of the training points",
-                train.nngp,
-                options.diag_reg,
-            )?,
-            all: Spectrum::new(
-                "the NTK of the training points",
-                train.ntk,
-                options.diag_reg,
-            )?,
+            readout: Spectrum::new("the NNGP of the training points", train.nngp, options.diag_reg)?,
+            all: Spectrum::new("the NTK of the training points", train.ntk, options.diag_reg)?,
             targets: targets.to_owned(),
             nngp: train.nngp.to_owned(),
         })
@@ -106,10 +94,7 @@ impl Ensemble {
                 spectrum.decay(s, left.transpose())
             }
         };
-        Ok(Gaussian {
-            mean,
-            covariance: symmetrised(&covariance),
-        })
+        Ok(Gaussian { mean, covariance: symmetrised(&covariance) })
     }
 
     /// The outputs at time `t` on points with kernels `test_train` (`m x n` each) and NNGP `nngp_test_test` (`m x m`).
@@ -125,16 +110,8 @@ impl Ensemble {
     ) -> Result<Gaussian, PredictError> {
         let s = elapsed(self.rate, t)?;
         let (m, n) = (test_train.nngp.nrows(), self.targets.nrows());
-        check(
-            "the NNGP of test against training points",
-            test_train.nngp,
-            (m, n),
-        )?;
-        check(
-            "the NTK of test against training points",
-            test_train.ntk,
-            (m, n),
-        )?;
+        check("the NNGP of test against training points", test_train.nngp, (m, n))?;
+        check("the NTK of test against training points", test_train.ntk, (m, n))?;
         check_kernel("the NNGP of the test points", nngp_test_test)?;
         check("the NNGP of the test points", nngp_test_test, (m, m))?;
         let spectrum = self.spectrum(trained);
@@ -145,20 +122,14 @@ impl Ensemble {
         let mean = driving * spectrum.response(s, self.targets.as_ref());
         let covariance = match trained {
             // The general formula with Theta = K collapses to twice the time, also with the regulariser left in place.
-            Trained::Readout => {
-                nngp_test_test - driving * spectrum.response(2.0 * s, driving.transpose())
-            }
+            Trained::Readout => nngp_test_test - driving * spectrum.response(2.0 * s, driving.transpose()),
             Trained::All => {
                 let propagator = spectrum.response(s, driving.transpose());
                 let cross = test_train.nngp * &propagator;
-                nngp_test_test - &cross - cross.transpose()
-                    + propagator.transpose() * (&self.nngp * &propagator)
+                nngp_test_test - &cross - cross.transpose() + propagator.transpose() * (&self.nngp * &propagator)
             }
         };
-        Ok(Gaussian {
-            mean,
-            covariance: symmetrised(&covariance),
-        })
+        Ok(Gaussian { mean, covariance: symmetrised(&covariance) })
     }
 
     fn spectrum(&self, trained: Trained) -> &Spectrum {
@@ -190,32 +161,17 @@ mod tests {
         let (nngp, ntk) = kernels(7);
         let block = |m: &Mat<f64>, i, j, rows, columns| m.submatrix(i, j, rows, columns).to_owned();
         let y = Mat::from_fn(5, 1, |i, _| (i as f64).sin());
-        let (dd, td, tt) = (
-            block(&nngp, 0, 0, 5, 5),
-            block(&nngp, 5, 0, 2, 5),
-            block(&nngp, 5, 5, 2, 2),
-        );
+        let (dd, td, tt) = (block(&nngp, 0, 0, 5, 5), block(&nngp, 5, 0, 2, 5), block(&nngp, 5, 5, 2, 2));
         let (ntk_dd, ntk_td) = (block(&ntk, 0, 0, 5, 5), block(&ntk, 5, 0, 2, 5));
-        let train = Kernels {
-            nngp: dd.as_ref(),
-            ntk: ntk_dd.as_ref(),
-        };
-        let test = Kernels {
-            nngp: td.as_ref(),
-            ntk: ntk_td.as_ref(),
-        };
+        let train = Kernels { nngp: dd.as_ref(), ntk: ntk_dd.as_ref() };
+        let test = Kernels { nngp: td.as_ref(), ntk: ntk_td.as_ref() };
         let ensemble = Ensemble::new(train, y.as_ref(), &FlowOptions::default()).unwrap();
-        let end = ensemble
-            .test(f64::INFINITY, Trained::Readout, test, tt.as_ref())
-            .unwrap();
+        let end = ensemble.test(f64::INFINITY, Trained::Readout, test, tt.as_ref()).unwrap();
         let gp = GaussianProcess::fit(dd.as_ref(), y.as_ref(), DiagReg::None).unwrap();
         // Two stable ways through a matrix of condition about 14.
         let tolerance = 1e3 * f64::EPSILON;
         assert!((end.mean - gp.mean(td.as_ref()).unwrap()).norm_max() < tolerance);
-        assert!(
-            (end.covariance - gp.covariance(td.as_ref(), tt.as_ref()).unwrap()).norm_max()
-                < tolerance
-        );
+        assert!((end.covariance - gp.covariance(td.as_ref(), tt.as_ref()).unwrap()).norm_max() < tolerance);
         let start = ensemble.test(0.0, Trained::All, test, tt.as_ref()).unwrap();
         assert!((start.covariance - &tt).norm_max() < tolerance && start.mean.norm_max() == 0.0);
     }
@@ -223,15 +179,9 @@ mod tests {
     #[test]
     fn training_points_as_test_points_agree() {
         let (nngp, ntk) = kernels(6);
-        let kernels = Kernels {
-            nngp: nngp.as_ref(),
-            ntk: ntk.as_ref(),
-        };
+        let kernels = Kernels { nngp: nngp.as_ref(), ntk: ntk.as_ref() };
         let y = Mat::from_fn(6, 2, |i, j| ((i + j) as f64).cos());
-        let options = FlowOptions {
-            normalisation: Normalisation::PerPoint,
-            ..FlowOptions::default()
-        };
+        let options = FlowOptions { normalisation: Normalisation::PerPoint, ..FlowOptions::default() };
         let ensemble = Ensemble::new(kernels, y.as_ref(), &options).unwrap();
         for trained in [Trained::Readout, Trained::All] {
             for t in [0.0, 0.5, 30.0, f64::INFINITY] {

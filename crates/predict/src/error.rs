@@ -45,9 +45,7 @@ pub enum PredictError {
         value: f64,
     },
     /// A kernel matrix between the same points that is not symmetric.
-    #[error(
-        "{what} is not symmetric: [{row}, {column}] and its mirror image differ by {difference:e}"
-    )]
+    #[error("{what} is not symmetric: [{row}, {column}] and its mirror image differ by {difference:e}")]
     NotSymmetric {
         /// Which matrix.
         what: &'static str,

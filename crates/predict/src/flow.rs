@@ -17,11 +17,7 @@ pub struct FlowOptions {
 
 impl Default for FlowOptions {
     fn default() -> Self {
-        Self {
-            learning_rate: 1.0,
-            normalisation: Normalisation::PerEntry,
-            diag_reg: DiagReg::None,
-        }
+        Self { learning_rate: 1.0, normalisation: Normalisation::PerEntry, diag_reg: DiagReg::None }
     }
 }
 
@@ -52,16 +48,8 @@ impl GradientFlow {
         let n = k_train_train.nrows();
         check("targets", targets, (n, targets.ncols()))?;
         let rate = rate(options, n, targets.ncols())?;
-        let spectrum = Spectrum::new(
-            "the kernel of the training points",
-            k_train_train,
-            options.diag_reg,
-        )?;
-        Ok(Self {
-            spectrum,
-            targets: targets.to_owned(),
-            rate,
-        })
+        let spectrum = Spectrum::new("the kernel of the training points", k_train_train, options.diag_reg)?;
+        Ok(Self { spectrum, targets: targets.to_owned(), rate })
     }
 
     /// The eigendecomposition of the kernel.
@@ -109,11 +97,7 @@ impl GradientFlow {
     ) -> Result<(), PredictError> {
         let (n, k) = self.targets.shape();
         let m = k_test_train.nrows();
-        check(
-            "the kernel of test against training points",
-            k_test_train,
-            (m, n),
-        )?;
+        check("the kernel of test against training points", k_test_train, (m, n))?;
         check("f0 on the test points", f0_test, (m, k))
     }
 }
@@ -130,11 +114,7 @@ pub fn max_learning_rate(
     momentum: f64,
 ) -> Result<f64, PredictError> {
     check_momentum(momentum)?;
-    let spectrum = Spectrum::new(
-        "the kernel of the training points",
-        k_train_train,
-        DiagReg::None,
-    )?;
+    let spectrum = Spectrum::new("the kernel of the training points", k_train_train, DiagReg::None)?;
     if spectrum.largest() <= 0.0 {
         return Err(PredictError::Parameter {
             what: "the largest eigenvalue",
@@ -176,11 +156,7 @@ pub(crate) fn rate(options: &FlowOptions, n: usize, k: usize) -> Result<f64, Pre
 /// `eta t / N`.
 pub(crate) fn elapsed(rate: f64, t: f64) -> Result<f64, PredictError> {
     if t.is_nan() || t < 0.0 {
-        return Err(PredictError::Parameter {
-            what: "the time",
-            found: t,
-            expected: "a number from 0 up to infinity",
-        });
+        return Err(PredictError::Parameter { what: "the time", found: t, expected: "a number from 0 up to infinity" });
     }
     Ok(rate * t)
 }
@@ -200,11 +176,7 @@ mod tests {
     #[test]
     fn flow_agrees_with_runge_kutta() {
         let (k, y, f0) = problem();
-        let options = FlowOptions {
-            learning_rate: 0.5,
-            normalisation: Normalisation::Sum,
-            diag_reg: DiagReg::None,
-        };
+        let options = FlowOptions { learning_rate: 0.5, normalisation: Normalisation::Sum, diag_reg: DiagReg::None };
         let flow = GradientFlow::new(k.as_ref(), y.as_ref(), &options).unwrap();
         let closed = flow.train(2.0, f0.as_ref()).unwrap();
         let slope = |f: &Mat<f64>| &k * (&y - f) * faer::Scale(0.5);
@@ -236,10 +208,7 @@ mod tests {
     fn arguments_are_checked() {
         let (k, y, f0) = problem();
         let with_rate = |learning_rate| {
-            let options = FlowOptions {
-                learning_rate,
-                ..FlowOptions::default()
-            };
+            let options = FlowOptions { learning_rate, ..FlowOptions::default() };
             GradientFlow::new(k.as_ref(), y.as_ref(), &options)
         };
         assert!(with_rate(0.0).is_err() && with_rate(f64::NAN).is_err());

@@ -25,19 +25,11 @@ impl GaussianProcess {
     ///
     /// # Errors
     /// Matrices that do not fit or are not finite; as [`Cholesky::new`].
-    pub fn fit(
-        k_train_train: MatRef<'_, f64>,
-        targets: MatRef<'_, f64>,
-        reg: DiagReg,
-    ) -> Result<Self, PredictError> {
+    pub fn fit(k_train_train: MatRef<'_, f64>, targets: MatRef<'_, f64>, reg: DiagReg) -> Result<Self, PredictError> {
         let factor = Cholesky::new("the kernel of the training points", k_train_train, reg)?;
         check("targets", targets, (k_train_train.nrows(), targets.ncols()))?;
         let half = factor.half_solve(targets);
-        Ok(Self {
-            weights: factor.solve(targets),
-            quadratic: half.squared_norm_l2(),
-            factor,
-        })
+        Ok(Self { weights: factor.solve(targets), quadratic: half.squared_norm_l2(), factor })
     }
 
     /// The factorised kernel: the regulariser in use and the smallest pivot.
@@ -78,11 +70,7 @@ impl GaussianProcess {
 
     fn check_cross(&self, k_test_train: MatRef<'_, f64>) -> Result<(), PredictError> {
         let expected = (k_test_train.nrows(), self.weights.nrows());
-        check(
-            "the kernel of test against training points",
-            k_test_train,
-            expected,
-        )
+        check("the kernel of test against training points", k_test_train, expected)
     }
 }
 
@@ -94,8 +82,7 @@ mod tests {
     fn one_point_by_hand() {
         // K = 2, y = 3, noise 1: mean at a point with k = 1 is 1 * 3 / 3 = 1, variance 2 - 1/3.
         let one = |x: f64| Mat::from_fn(1, 1, |_, _| x);
-        let gp = GaussianProcess::fit(one(2.0).as_ref(), one(3.0).as_ref(), DiagReg::Absolute(1.0))
-            .unwrap();
+        let gp = GaussianProcess::fit(one(2.0).as_ref(), one(3.0).as_ref(), DiagReg::Absolute(1.0)).unwrap();
         let mean = gp.mean(one(1.0).as_ref()).unwrap()[(0, 0)];
         let variance = gp.covariance(one(1.0).as_ref(), one(2.0).as_ref()).unwrap()[(0, 0)];
         // Two roundings of square roots and quotients.
@@ -115,12 +102,6 @@ mod tests {
         assert!((gp.mean(k.as_ref()).unwrap() - &y).norm_max() < 1e3 * f64::EPSILON);
         assert!(gp.covariance(k.as_ref(), k.as_ref()).unwrap().norm_max() < 1e3 * f64::EPSILON);
         let error = gp.mean(y.as_ref()).unwrap_err();
-        assert!(matches!(
-            error,
-            PredictError::Shape {
-                expected: (5, 5),
-                ..
-            }
-        ));
+        assert!(matches!(error, PredictError::Shape { expected: (5, 5), .. }));
     }
 }

@@ -1,7 +1,7 @@
 //! Gradient flow with a fixed kernel and any loss, integrated numerically.
 
 use faer::{Mat, MatRef};
-use ode_solvers::{DVector, Dop853, OutputType, System};
+use netsor_num::ode::{OdeOptions, solve};
 
 use crate::{
     FlowOptions, Loss, PredictError,
@@ -70,47 +70,23 @@ impl<L: Loss> LossFlow<L> {
     /// [`PredictError::Unsolved`] when the solver gives up or leaves the finite numbers.
     pub fn at(&self, t: f64, tolerance: f64) -> Result<FlowState, PredictError> {
         let s = elapsed(self.rate, t)?;
-        let domain = |what, found, expected| PredictError::Parameter {
-            what,
-            found,
-            expected,
-        };
+        let domain = |what, found, expected| PredictError::Parameter { what, found, expected };
         if !s.is_finite() {
-            return Err(domain(
-                "the time of an integrated flow",
-                t,
-                "a finite number",
-            ));
+            return Err(domain("the time of an integrated flow", t, "a finite number"));
         }
         if !(1e-14..1.0).contains(&tolerance) {
-            return Err(domain(
-                "the tolerance",
-                tolerance,
-                "a number from 1e-14 up to and without 1",
-            ));
+            return Err(domain("the tolerance", tolerance, "a number from 1e-14 up to and without 1"));
         }
         let (k, n) = self.targets.shape();
-        let mut accumulated = DVector::zeros(k * n);
-        let mut n_evaluations = 0;
-        if 0.0 < s {
-            let mut solver = Dop853::new(self, 0.0, s, s, accumulated, tolerance, tolerance);
-            // Dense output would give a wrong last point; the sparse one ends with the last step.
-            solver.set_output(OutputType::Sparse);
-            let unsolved = |problem: String| PredictError::Unsolved { t, problem };
-            n_evaluations = (solver
-                .integrate()
-                .map_err(|error| unsolved(error.to_string()))?)
-            .num_eval as usize;
-            accumulated = match solver.y_out().last() {
-                Some(last) if last.iter().all(|x| x.is_finite()) => last.clone(),
-                _ => return Err(unsolved("the outputs left the finite numbers".to_owned())),
-            };
-        }
+        let options = OdeOptions::with_tolerance(tolerance);
+        let solution = solve(|_, accumulated, slope| self.slope(accumulated, slope), &vec![0.0; k * n], &[s], &options)
+            .map_err(|error| PredictError::Unsolved { t, problem: error.to_string() })?;
+        let accumulated = &solution.states[0];
         let displacement = Mat::from_fn(n, k, |i, j| accumulated[i * k + j]);
         Ok(FlowState {
             f_train: self.start.transpose() - &self.kernel * &displacement,
             displacement,
-            n_evaluations,
+            n_evaluations: solution.statistics.evaluations,
         })
     }
 }
@@ -120,32 +96,23 @@ impl FlowState {
     ///
     /// # Errors
     /// [`PredictError::Shape`], [`PredictError::NotFinite`].
-    pub fn test(
-        &self,
-        k_test_train: MatRef<'_, f64>,
-        f0_test: MatRef<'_, f64>,
-    ) -> Result<Mat<f64>, PredictError> {
+    pub fn test(&self, k_test_train: MatRef<'_, f64>, f0_test: MatRef<'_, f64>) -> Result<Mat<f64>, PredictError> {
         let (n, k) = self.displacement.shape();
         let m = k_test_train.nrows();
-        check(
-            "the kernel of test against training points",
-            k_test_train,
-            (m, n),
-        )?;
+        check("the kernel of test against training points", k_test_train, (m, n))?;
         check("f0 on the test points", f0_test, (m, k))?;
         Ok(f0_test - k_test_train * &self.displacement)
     }
 }
 
-/// `dG/ds = L'(f_0 - K G)` in the time `s = eta t/N`; one column a point, stacked.
-impl<L: Loss> System<f64, DVector<f64>> for &LossFlow<L> {
-    fn system(&self, _s: f64, accumulated: &DVector<f64>, slope: &mut DVector<f64>) {
+impl<L: Loss> LossFlow<L> {
+    /// `dG/ds = L'(f_0 - K G)` in the time `s = eta t/N`; one column a point, stacked.
+    fn slope(&self, accumulated: &[f64], slope: &mut [f64]) {
         let (k, n) = self.targets.shape();
-        let accumulated = MatRef::from_column_major_slice(accumulated.as_slice(), k, n);
+        let accumulated = MatRef::from_column_major_slice(accumulated, k, n);
         let outputs = &self.start - accumulated * &self.kernel;
-        for (i, out) in slope.as_mut_slice().chunks_exact_mut(k).enumerate() {
-            self.loss
-                .derivative(outputs.col_as_slice(i), self.targets.col_as_slice(i), out);
+        for (i, out) in slope.chunks_exact_mut(k).enumerate() {
+            self.loss.derivative(outputs.col_as_slice(i), self.targets.col_as_slice(i), out);
         }
     }
 }
@@ -160,33 +127,18 @@ mod tests {
         let k = Mat::from_fn(5, 5, |i, j| (-(i as f64 - j as f64).abs()).exp());
         let y = Mat::from_fn(5, 2, |i, j| ((i + 2 * j) as f64).cos());
         let f0 = Mat::from_fn(5, 2, |i, j| ((i + 7 * j) as f64).sin());
-        let options = FlowOptions {
-            diag_reg: DiagReg::Absolute(0.25),
-            ..FlowOptions::default()
-        };
+        let options = FlowOptions { diag_reg: DiagReg::Absolute(0.25), ..FlowOptions::default() };
         let closed = GradientFlow::new(k.as_ref(), y.as_ref(), &options).unwrap();
-        let flow =
-            LossFlow::new(k.as_ref(), y.as_ref(), f0.as_ref(), SquaredError, &options).unwrap();
+        let flow = LossFlow::new(k.as_ref(), y.as_ref(), f0.as_ref(), SquaredError, &options).unwrap();
         for t in [0.0, 1e-3, 1.0, 50.0] {
             let state = flow.at(t, 1e-11).unwrap();
             let test = state.test(k.as_ref(), f0.as_ref()).unwrap();
             // Tens of steps at 1e-11 each, on a flow that contracts.
-            assert!(
-                (&state.f_train - closed.train(t, f0.as_ref()).unwrap()).norm_max() < 1e-9,
-                "t = {t}"
-            );
-            let expected = closed
-                .test(t, k.as_ref(), f0.as_ref(), f0.as_ref())
-                .unwrap();
+            assert!((&state.f_train - closed.train(t, f0.as_ref()).unwrap()).norm_max() < 1e-9, "t = {t}");
+            let expected = closed.test(t, k.as_ref(), f0.as_ref(), f0.as_ref()).unwrap();
             assert!((test - expected).norm_max() < 1e-9, "t = {t}");
         }
-        for (t, tolerance) in [
-            (-1.0, 1e-8),
-            (f64::NAN, 1e-8),
-            (f64::INFINITY, 1e-8),
-            (1.0, 0.0),
-            (1.0, f64::NAN),
-        ] {
+        for (t, tolerance) in [(-1.0, 1e-8), (f64::NAN, 1e-8), (f64::INFINITY, 1e-8), (1.0, 0.0), (1.0, f64::NAN)] {
             assert!(flow.at(t, tolerance).is_err(), "{t} {tolerance}");
         }
     }
@@ -195,18 +147,8 @@ mod tests {
     fn a_flow_that_explodes_is_refused() {
         let one = Mat::from_fn(1, 1, |_, _| 1.0);
         let explode = |f: &[f64], _: &[f64], out: &mut [f64]| out[0] = -f[0] * f[0];
-        let flow = LossFlow::new(
-            one.as_ref(),
-            one.as_ref(),
-            one.as_ref(),
-            explode,
-            &FlowOptions::default(),
-        )
-        .unwrap();
+        let flow = LossFlow::new(one.as_ref(), one.as_ref(), one.as_ref(), explode, &FlowOptions::default()).unwrap();
         // f' = f^2 from 1 reaches infinity at t = 1.
-        assert!(matches!(
-            flow.at(2.0, 1e-8),
-            Err(PredictError::Unsolved { .. })
-        ));
+        assert!(matches!(flow.at(2.0, 1e-8), Err(PredictError::Unsolved { .. })));
     }
 }

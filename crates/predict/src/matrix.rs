@@ -19,21 +19,14 @@ pub fn row_major<'a>(
     columns: usize,
 ) -> Result<MatRef<'a, f64>, PredictError> {
     if rows.checked_mul(columns) != Some(entries.len()) {
-        return Err(PredictError::Entries {
-            what,
-            rows,
-            columns,
-            found: entries.len(),
-        });
+        return Err(PredictError::Entries { what, rows, columns, found: entries.len() });
     }
     Ok(MatRef::from_row_major_slice(entries, rows, columns))
 }
 
 /// The entries of a matrix, row after row.
 pub fn to_row_major(matrix: MatRef<'_, f64>) -> Vec<f64> {
-    (0..matrix.nrows())
-        .flat_map(|i| (0..matrix.ncols()).map(move |j| matrix[(i, j)]))
-        .collect()
+    (0..matrix.nrows()).flat_map(|i| (0..matrix.ncols()).map(move |j| matrix[(i, j)])).collect()
 }
 
 /// What is added to the diagonal of a kernel matrix. Nothing is ever added in silence.
@@ -56,10 +49,7 @@ impl DiagReg {
         let (c, scale) = match self {
             Self::None => return Ok(0.0),
             Self::Absolute(c) => (c, 1.0),
-            Self::Relative(c) => (
-                c,
-                (0..k.nrows()).map(|i| k[(i, i)]).sum::<f64>() / k.nrows() as f64,
-            ),
+            Self::Relative(c) => (c, (0..k.nrows()).map(|i| k[(i, i)]).sum::<f64>() / k.nrows() as f64),
         };
         if !(c.is_finite() && 0.0 <= c) {
             return Err(PredictError::Parameter {
@@ -95,29 +85,16 @@ impl Normalisation {
 }
 
 /// Checks the shape and that every entry is finite.
-pub(crate) fn check(
-    what: &'static str,
-    m: MatRef<'_, f64>,
-    expected: (usize, usize),
-) -> Result<(), PredictError> {
+pub(crate) fn check(what: &'static str, m: MatRef<'_, f64>, expected: (usize, usize)) -> Result<(), PredictError> {
     if m.shape() != expected {
         let found = m.shape();
-        return Err(PredictError::Shape {
-            what,
-            expected,
-            found,
-        });
+        return Err(PredictError::Shape { what, expected, found });
     }
     for column in 0..m.ncols() {
         for row in 0..m.nrows() {
             let value = m[(row, column)];
             if !value.is_finite() {
-                return Err(PredictError::NotFinite {
-                    what,
-                    row,
-                    column,
-                    value,
-                });
+                return Err(PredictError::NotFinite { what, row, column, value });
             }
         }
     }
@@ -143,12 +120,7 @@ pub(crate) fn check_kernel(what: &'static str, k: MatRef<'_, f64>) -> Result<(),
     }
     let (difference, row, column) = worst;
     if ASYMMETRY * scale < difference {
-        return Err(PredictError::NotSymmetric {
-            what,
-            row,
-            column,
-            difference,
-        });
+        return Err(PredictError::NotSymmetric { what, row, column, difference });
     }
     Ok(())
 }
@@ -175,24 +147,10 @@ mod tests {
         assert_eq!(error.to_string(), "m: 2 x 3 entries expected, found 1");
         let error = check_kernel("K", m).unwrap_err();
         assert_eq!(error.to_string(), "K is 2 x 3, expected 2 x 2");
-        let error = check_kernel(
-            "K",
-            MatRef::from_row_major_slice(&[1.0, 0.5, 0.4, 1.0], 2, 2),
-        )
-        .unwrap_err();
-        assert!(matches!(
-            error,
-            PredictError::NotSymmetric {
-                row: 1,
-                column: 0,
-                ..
-            }
-        ));
+        let error = check_kernel("K", MatRef::from_row_major_slice(&[1.0, 0.5, 0.4, 1.0], 2, 2)).unwrap_err();
+        assert!(matches!(error, PredictError::NotSymmetric { row: 1, column: 0, .. }));
         let error = check_kernel("K", MatRef::from_row_major_slice(&[f64::NAN], 1, 1)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "K[0, 0] is NaN, expected a finite number"
-        );
+        assert_eq!(error.to_string(), "K[0, 0] is NaN, expected a finite number");
         assert!(check_kernel("K", MatRef::from_row_major_slice(&[], 0, 0)).is_err());
     }
 

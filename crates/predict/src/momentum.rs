@@ -36,9 +36,7 @@ impl MomentumFlow {
         let flow = GradientFlow::new(k_train_train, targets, options)?;
         let time_scale = options.learning_rate.sqrt();
         Ok(Self {
-            divisor: options
-                .normalisation
-                .divisor(targets.nrows(), targets.ncols()),
+            divisor: options.normalisation.divisor(targets.nrows(), targets.ncols()),
             damping: 0.5 * (1.0 - momentum) / time_scale,
             time_scale,
             flow,
@@ -52,9 +50,7 @@ impl MomentumFlow {
     pub fn train(&self, t: f64, f0_train: MatRef<'_, f64>) -> Result<Mat<f64>, PredictError> {
         let s = elapsed(self.time_scale, t)?;
         let residual = self.flow.residual(f0_train)?;
-        let moved = self
-            .spectrum()
-            .apply(|lambda| self.covered(s, lambda), residual.as_ref());
+        let moved = self.spectrum().apply(|lambda| self.covered(s, lambda), residual.as_ref());
         Ok(f0_train + moved)
     }
 
@@ -167,10 +163,7 @@ mod tests {
             for s in [1e-3, 0.5, 3.0, 12.0] {
                 let (ours, steps) = (covered(s, a, mu), by_steps(s, a, mu));
                 // Steps of 12/4000 on rates up to 2 leave 12 (0.006)^4 2/120 = 3e-10 at most.
-                assert!(
-                    (ours - steps).abs() < 1e-9,
-                    "a {a}, mu {mu}, s {s}: {ours} against {steps}"
-                );
+                assert!((ours - steps).abs() < 1e-9, "a {a}, mu {mu}, s {s}: {ours} against {steps}");
             }
         }
     }
@@ -180,19 +173,13 @@ mod tests {
         let k = Mat::from_fn(5, 5, |i, j| (-(i as f64 - j as f64).abs()).exp());
         let y = Mat::from_fn(5, 2, |i, j| ((i + 2 * j) as f64).cos());
         let f0 = Mat::from_fn(5, 2, |i, j| ((i + 7 * j) as f64).sin());
-        let options = FlowOptions {
-            learning_rate: 0.25,
-            normalisation: Normalisation::PerPoint,
-            diag_reg: DiagReg::None,
-        };
+        let options =
+            FlowOptions { learning_rate: 0.25, normalisation: Normalisation::PerPoint, diag_reg: DiagReg::None };
         let flow = MomentumFlow::new(k.as_ref(), y.as_ref(), 0.5, &options).unwrap();
         // The condition number of K is below 10.
         let tolerance = 200.0 * f64::EPSILON;
         for (t, expected) in [(0.0, &f0), (f64::INFINITY, &y), (1e300, &y)] {
-            assert!(
-                (flow.train(t, f0.as_ref()).unwrap() - expected).norm_max() < tolerance,
-                "t = {t}"
-            );
+            assert!((flow.train(t, f0.as_ref()).unwrap() - expected).norm_max() < tolerance, "t = {t}");
         }
         for t in [0.1, 2.0, 40.0] {
             let train = flow.train(t, f0.as_ref()).unwrap();

@@ -13,15 +13,8 @@ pub fn predicted_classes(outputs: MatRef<'_, f64>) -> Result<Vec<usize>, Predict
     if outputs.ncols() == 0 {
         return Err(PredictError::Empty { what: "outputs" });
     }
-    let largest = |i: usize| {
-        (1..outputs.ncols()).fold(0, |best, j| {
-            if outputs[(i, best)] < outputs[(i, j)] {
-                j
-            } else {
-                best
-            }
-        })
-    };
+    let largest =
+        |i: usize| (1..outputs.ncols()).fold(0, |best, j| if outputs[(i, best)] < outputs[(i, j)] { j } else { best });
     Ok((0..outputs.nrows()).map(largest).collect())
 }
 
@@ -44,17 +37,9 @@ pub fn accuracy(outputs: MatRef<'_, f64>, classes: &[usize]) -> Result<f64, Pred
     }
     let n_classes = outputs.ncols();
     if let Some(row) = classes.iter().position(|&class| n_classes <= class) {
-        return Err(PredictError::NoSuchClass {
-            row,
-            class: classes[row],
-            n_classes,
-        });
+        return Err(PredictError::NoSuchClass { row, class: classes[row], n_classes });
     }
-    let right = predicted
-        .iter()
-        .zip(classes)
-        .filter(|(a, b)| a == b)
-        .count();
+    let right = predicted.iter().zip(classes).filter(|(a, b)| a == b).count();
     Ok(right as f64 / classes.len() as f64)
 }
 
@@ -62,10 +47,7 @@ pub fn accuracy(outputs: MatRef<'_, f64>, classes: &[usize]) -> Result<f64, Pred
 ///
 /// # Errors
 /// [`PredictError::Shape`], [`PredictError::NotFinite`], [`PredictError::Empty`].
-pub fn mean_squared_error(
-    outputs: MatRef<'_, f64>,
-    targets: MatRef<'_, f64>,
-) -> Result<f64, PredictError> {
+pub fn mean_squared_error(outputs: MatRef<'_, f64>, targets: MatRef<'_, f64>) -> Result<f64, PredictError> {
     check("targets", targets, targets.shape())?;
     check("outputs", outputs, targets.shape())?;
     let n_entries = targets.nrows() * targets.ncols();
@@ -85,10 +67,7 @@ mod tests {
         assert_eq!(predicted_classes(f).unwrap(), [1, 0, 0]);
         assert_eq!(accuracy(f, &[1, 1, 0]).unwrap(), 2.0 / 3.0);
         assert!(accuracy(f, &[1, 1]).is_err());
-        assert_eq!(
-            accuracy(f, &[1, 2, 0]).unwrap_err().to_string(),
-            "row 1 has class 2, but there are 2 outputs"
-        );
+        assert_eq!(accuracy(f, &[1, 2, 0]).unwrap_err().to_string(), "row 1 has class 2, but there are 2 outputs");
         let y = MatRef::from_row_major_slice(&[0.1, 0.9, 2.0, 1.0, -1.0, -2.0], 3, 2);
         assert_eq!(mean_squared_error(f, y).unwrap(), 1.0 / 6.0);
         assert!(accuracy(f.subrows(0, 0), &[]).is_err());

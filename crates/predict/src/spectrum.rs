@@ -34,12 +34,7 @@ impl Spectrum {
         let n = k.nrows();
         let mut eigenvalues = Diag::<f64>::zeros(n);
         let mut eigenvectors = Mat::zeros(n, n);
-        let scratch = self_adjoint_evd_scratch::<f64>(
-            n,
-            ComputeEigenvectors::Yes,
-            Par::Seq,
-            Default::default(),
-        );
+        let scratch = self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, Par::Seq, Default::default());
         self_adjoint_evd(
             k.as_ref(),
             eigenvalues.as_mut(),
@@ -53,17 +48,9 @@ impl Spectrum {
         let (smallest, largest) = (eigenvalues[0], eigenvalues[n - 1]);
         let floor = n as f64 * f64::EPSILON * largest.max(-smallest);
         if smallest < -floor {
-            return Err(PredictError::NotPositiveSemidefinite {
-                what,
-                smallest,
-                largest,
-            });
+            return Err(PredictError::NotPositiveSemidefinite { what, smallest, largest });
         }
-        Ok(Self {
-            eigenvalues,
-            eigenvectors,
-            floor,
-        })
+        Ok(Self { eigenvalues, eigenvectors, floor })
     }
 
     /// The eigenvalues in ascending order.
@@ -116,19 +103,11 @@ impl Spectrum {
     }
 
     fn decay_at(&self, s: f64, lambda: f64) -> f64 {
-        if lambda <= self.floor {
-            1.0
-        } else {
-            (-lambda * s).exp()
-        }
+        if lambda <= self.floor { 1.0 } else { (-lambda * s).exp() }
     }
 
     fn response_at(&self, s: f64, lambda: f64) -> f64 {
-        if lambda <= self.floor {
-            0.0
-        } else {
-            -(-lambda * s).exp_m1() / lambda
-        }
+        if lambda <= self.floor { 0.0 } else { -(-lambda * s).exp_m1() / lambda }
     }
 }
 
@@ -179,10 +158,7 @@ mod tests {
     fn an_indefinite_matrix_is_refused() {
         let k = Mat::from_fn(2, 2, |i, j| if i == j { 1.0 } else { 2.0 });
         let error = Spectrum::new("K", k.as_ref(), DiagReg::None).unwrap_err();
-        assert!(matches!(
-            error,
-            PredictError::NotPositiveSemidefinite { .. }
-        ));
+        assert!(matches!(error, PredictError::NotPositiveSemidefinite { .. }));
         assert!(Spectrum::new("K", k.as_ref(), DiagReg::Absolute(1.5)).is_ok());
     }
 }

@@ -6,16 +6,15 @@
 use std::{fs, path::Path};
 
 use netsor_predict::{
-    CrossEntropy, DiagReg, Ensemble, FlowOptions, GradientFlow, KernelDescent, Kernels, LossFlow,
-    Mat, MomentumFlow, Normalisation, SquaredError, Trained, max_learning_rate,
+    CrossEntropy, DiagReg, Ensemble, FlowOptions, GradientFlow, KernelDescent, Kernels, LossFlow, Mat, MomentumFlow,
+    Normalisation, SquaredError, Trained, max_learning_rate,
 };
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-12;
 
 fn cases() -> Vec<Value> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/kernels/predict.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/kernels/predict.json");
     let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     file["cases"].as_array().unwrap().clone()
 }
@@ -41,10 +40,7 @@ fn options(case: &Value) -> FlowOptions {
 fn check(what: &str, ours: &Mat<f64>, theirs: &Value) {
     let theirs = matrix(theirs);
     let error = (ours - &theirs).norm_max();
-    assert!(
-        error <= TOLERANCE * theirs.norm_max().max(1.0),
-        "{what}: {error:e}"
-    );
+    assert!(error <= TOLERANCE * theirs.norm_max().max(1.0), "{what}: {error:e}");
 }
 
 #[test]
@@ -52,10 +48,7 @@ fn gradient_flow() {
     for case in cases() {
         let flow = &case["gradient_descent_mse"];
         let kernel = flow["kernel"].as_str().unwrap();
-        let (k, k_test) = (
-            matrix(&case["k_train_train"][kernel]),
-            matrix(&case["k_test_train"][kernel]),
-        );
+        let (k, k_test) = (matrix(&case["k_train_train"][kernel]), matrix(&case["k_test_train"][kernel]));
         let (f0, f0_test) = (matrix(&flow["f_train_0"]), matrix(&flow["f_test_0"]));
         let y = matrix(&case["y_train"]);
         let ours = GradientFlow::new(k.as_ref(), y.as_ref(), &options(&case)).unwrap();
@@ -63,11 +56,7 @@ fn gradient_flow() {
             let train = ours.train(time(t), f0.as_ref()).unwrap();
             let test = ours.test(time(t), k_test.as_ref(), f0.as_ref(), f0_test.as_ref());
             check(&format!("f_train at {t}"), &train, &expected["f_train"]);
-            check(
-                &format!("f_test at {t}"),
-                &test.unwrap(),
-                &expected["f_test"],
-            );
+            check(&format!("f_test at {t}"), &test.unwrap(), &expected["f_test"]);
         }
     }
 }
@@ -75,24 +64,19 @@ fn gradient_flow() {
 #[test]
 fn ensembles() {
     for case in cases() {
-        let [train, test_train, test_test] =
-            ["k_train_train", "k_test_train", "k_test_test"].map(|which| {
-                let of = &case[which];
-                (matrix(&of["nngp"]), matrix(&of["ntk"]))
-            });
-        let [train, test_train] = [&train, &test_train].map(|(nngp, ntk)| Kernels {
-            nngp: nngp.as_ref(),
-            ntk: ntk.as_ref(),
+        let [train, test_train, test_test] = ["k_train_train", "k_test_train", "k_test_test"].map(|which| {
+            let of = &case[which];
+            (matrix(&of["nngp"]), matrix(&of["ntk"]))
         });
+        let [train, test_train] =
+            [&train, &test_train].map(|(nngp, ntk)| Kernels { nngp: nngp.as_ref(), ntk: ntk.as_ref() });
         let y = matrix(&case["y_train"]);
         let ours = Ensemble::new(train, y.as_ref(), &options(&case)).unwrap();
         for (t, expected) in case["gradient_descent_mse_ensemble"].as_object().unwrap() {
             for (name, trained) in [("nngp", Trained::Readout), ("ntk", Trained::All)] {
                 let expected = &expected[name];
                 let on_train = ours.train(time(t), trained).unwrap();
-                let on_test = ours
-                    .test(time(t), trained, test_train, test_test.0.as_ref())
-                    .unwrap();
+                let on_test = ours.test(time(t), trained, test_train, test_test.0.as_ref()).unwrap();
                 for (what, ours) in [
                     ("train_mean", &on_train.mean),
                     ("train_cov", &on_train.covariance),
@@ -112,13 +96,9 @@ fn largest_learning_rates() {
         let k = matrix(&case["k_train_train"]["ntk"]);
         let n_outputs = case["y_train"][0].as_array().unwrap().len();
         for (key, momentum) in [("momentum_0", 0.0), ("momentum_09", 0.9)] {
-            let ours = max_learning_rate(k.as_ref(), n_outputs, Normalisation::PerEntry, momentum)
-                .unwrap();
+            let ours = max_learning_rate(k.as_ref(), n_outputs, Normalisation::PerEntry, momentum).unwrap();
             let theirs = case["max_learning_rate"][key].as_f64().unwrap();
-            assert!(
-                (ours / theirs - 1.0).abs() < TOLERANCE,
-                "{ours} against {theirs}"
-            );
+            assert!((ours / theirs - 1.0).abs() < TOLERANCE, "{ours} against {theirs}");
         }
     }
 }
@@ -126,15 +106,11 @@ fn largest_learning_rates() {
 #[test]
 fn discrete_descent() {
     for case in cases() {
-        let (k, k_test) = (
-            matrix(&case["k_train_train"]["ntk"]),
-            matrix(&case["k_test_train"]["ntk"]),
-        );
+        let (k, k_test) = (matrix(&case["k_train_train"]["ntk"]), matrix(&case["k_test_train"]["ntk"]));
         let flow = &case["gradient_descent_mse"];
         let (f0, f0_test) = (matrix(&flow["f_train_0"]), matrix(&flow["f_test_0"]));
         let y = matrix(&case["y_train"]);
-        let eta = case["learning_rate"].as_f64().unwrap()
-            / Normalisation::PerEntry.divisor(y.nrows(), y.ncols());
+        let eta = case["learning_rate"].as_f64().unwrap() / Normalisation::PerEntry.divisor(y.nrows(), y.ncols());
         for (n_steps, expected) in case["discrete_gd"]["results"].as_object().unwrap() {
             let mut descent = KernelDescent::new(
                 k.as_ref(),
@@ -148,16 +124,8 @@ fn discrete_descent() {
             for _ in 0..n_steps.parse().unwrap() {
                 descent.step_full(eta).unwrap();
             }
-            check(
-                &format!("f_train after {n_steps}"),
-                &descent.f_train().to_owned(),
-                &expected["f_train"],
-            );
-            check(
-                &format!("f_test after {n_steps}"),
-                &descent.f_test().to_owned(),
-                &expected["f_test"],
-            );
+            check(&format!("f_train after {n_steps}"), &descent.f_train().to_owned(), &expected["f_train"]);
+            check(&format!("f_test after {n_steps}"), &descent.f_test().to_owned(), &expected["f_test"]);
         }
     }
 }
@@ -168,17 +136,11 @@ fn discrete_descent() {
 fn integrated_flows() {
     const SOLVER_TOLERANCE: f64 = 1e-7;
     for case in cases() {
-        let (k, k_test) = (
-            matrix(&case["k_train_train"]["ntk"]),
-            matrix(&case["k_test_train"]["ntk"]),
-        );
+        let (k, k_test) = (matrix(&case["k_train_train"]["ntk"]), matrix(&case["k_test_train"]["ntk"]));
         let start = &case["gradient_descent_mse"];
         let (f0, f0_test) = (matrix(&start["f_train_0"]), matrix(&start["f_test_0"]));
         let y = matrix(&case["y_train"]);
-        let options = FlowOptions {
-            diag_reg: DiagReg::None,
-            ..options(&case)
-        };
+        let options = FlowOptions { diag_reg: DiagReg::None, ..options(&case) };
         let flow = GradientFlow::new(k.as_ref(), y.as_ref(), &options).unwrap();
         let momentum = MomentumFlow::new(k.as_ref(), y.as_ref(), 0.9, &options).unwrap();
         for name in ["mse", "mse_momentum_0.9"] {
@@ -192,10 +154,7 @@ fn integrated_flows() {
                 };
                 for (ours, theirs) in [(train, "f_train"), (test, "f_test")] {
                     let error = (ours.unwrap() - matrix(&expected[theirs][i])).norm_max();
-                    assert!(
-                        error < SOLVER_TOLERANCE,
-                        "{name} {theirs} at {t}: {error:e}"
-                    );
+                    assert!(error < SOLVER_TOLERANCE, "{name} {theirs} at {t}: {error:e}");
                 }
             }
         }
@@ -206,22 +165,13 @@ fn integrated_flows() {
 #[test]
 fn cross_entropy_flow() {
     for case in cases() {
-        let (k, k_test) = (
-            matrix(&case["k_train_train"]["ntk"]),
-            matrix(&case["k_test_train"]["ntk"]),
-        );
+        let (k, k_test) = (matrix(&case["k_train_train"]["ntk"]), matrix(&case["k_test_train"]["ntk"]));
         let start = &case["gradient_descent_mse"];
         let (f0, f0_test) = (matrix(&start["f_train_0"]), matrix(&start["f_test_0"]));
         // The labels are the points' numbers modulo the outputs.
-        let y = Mat::from_fn(f0.nrows(), f0.ncols(), |i, j| {
-            f64::from(u8::from(i % f0.ncols() == j))
-        });
-        let options = FlowOptions {
-            diag_reg: DiagReg::None,
-            ..options(&case)
-        };
-        let flow =
-            LossFlow::new(k.as_ref(), y.as_ref(), f0.as_ref(), CrossEntropy, &options).unwrap();
+        let y = Mat::from_fn(f0.nrows(), f0.ncols(), |i, j| f64::from(u8::from(i % f0.ncols() == j)));
+        let options = FlowOptions { diag_reg: DiagReg::None, ..options(&case) };
+        let flow = LossFlow::new(k.as_ref(), y.as_ref(), f0.as_ref(), CrossEntropy, &options).unwrap();
         let expected = &case["gradient_descent_ode"]["xent"];
         for (i, t) in expected["t"].as_array().unwrap().iter().enumerate() {
             let state = flow.at(t.as_f64().unwrap(), 1e-11).unwrap();

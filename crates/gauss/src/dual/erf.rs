@@ -34,9 +34,7 @@ impl ErfSum {
     pub fn new(terms: Vec<ErfTerm>) -> Self {
         let mut kept: Vec<ErfTerm> = Vec::new();
         for term in terms {
-            let like = |k: &&mut ErfTerm| {
-                k.power == term.power && k.erf == term.erf && k.gauss == term.gauss
-            };
+            let like = |k: &&mut ErfTerm| k.power == term.power && k.erf == term.erf && k.gauss == term.gauss;
             match kept.iter_mut().find(like) {
                 Some(like) => like.coefficient += term.coefficient,
                 None => kept.push(term),
@@ -53,14 +51,7 @@ impl ErfSum {
 
     /// The constant 1.
     pub(super) fn one() -> Self {
-        Self {
-            terms: vec![ErfTerm {
-                coefficient: 1.0,
-                power: 0,
-                erf: None,
-                gauss: 0.0,
-            }],
-        }
+        Self { terms: vec![ErfTerm { coefficient: 1.0, power: 0, erf: None, gauss: 0.0 }] }
     }
 
     /// The value at `u`.
@@ -81,18 +72,10 @@ impl ErfSum {
         let mut terms = Vec::new();
         for t in &self.terms {
             if 0 < t.power {
-                terms.push(ErfTerm {
-                    coefficient: t.coefficient * t.power as f64,
-                    power: t.power - 1,
-                    ..*t
-                });
+                terms.push(ErfTerm { coefficient: t.coefficient * t.power as f64, power: t.power - 1, ..*t });
             }
             if t.gauss != 0.0 {
-                terms.push(ErfTerm {
-                    coefficient: 2.0 * t.gauss * t.coefficient,
-                    power: t.power + 1,
-                    ..*t
-                });
+                terms.push(ErfTerm { coefficient: 2.0 * t.gauss * t.coefficient, power: t.power + 1, ..*t });
             }
             if let Some(rate) = t.erf {
                 let slope = 2.0 * rate / libm::sqrt(PI);
@@ -118,11 +101,7 @@ impl ErfSum {
                 phase: Phase::Cos,
             })
         };
-        self.terms
-            .iter()
-            .map(term)
-            .collect::<Option<Vec<_>>>()
-            .map(WaveSum::new)
+        self.terms.iter().map(term).collect::<Option<Vec<_>>>().map(WaveSum::new)
     }
 }
 
@@ -148,10 +127,7 @@ enum Spread {
 
 impl Spread {
     fn of(rate: Option<f64>) -> Self {
-        rate.map_or(Self::One, |rate| Self::Erf {
-            e: 0.5 / (rate * rate),
-            sign: rate.signum(),
-        })
+        rate.map_or(Self::One, |rate| Self::Erf { e: 0.5 / (rate * rate), sign: rate.signum() })
     }
 
     fn parity(self) -> usize {
@@ -201,11 +177,7 @@ fn bump(law: &Pair, i: usize, j: usize, a: Spread, b: Spread) -> Tally {
         return Tally::default();
     }
     let shrink = e / width;
-    let narrowed = Pair::with_det(
-        law.uu() * shrink,
-        law.uv() * shrink,
-        (law.vv() * e + law.det()) / width,
-        law.det() * shrink,
-    );
+    let narrowed =
+        Pair::with_det(law.uu() * shrink, law.uv() * shrink, (law.vv() * e + law.det()) / width, law.det() * shrink);
     moment(&narrowed, i, j, Spread::One, b).times(sign * libm::sqrt(FRAC_2_PI) / libm::sqrt(width))
 }

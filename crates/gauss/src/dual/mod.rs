@@ -112,40 +112,19 @@ impl Activation {
 
     /// `scale * erf(rate * u) + shift`.
     pub fn erf_of(scale: f64, rate: f64, shift: f64) -> Self {
-        let term = |coefficient, erf| ErfTerm {
-            coefficient,
-            power: 0,
-            erf,
-            gauss: 0.0,
-        };
-        Self::Erf(ErfSum::new(vec![
-            term(scale, Some(rate)),
-            term(shift, None),
-        ]))
+        let term = |coefficient, erf| ErfTerm { coefficient, power: 0, erf, gauss: 0.0 };
+        Self::Erf(ErfSum::new(vec![term(scale, Some(rate)), term(shift, None)]))
     }
 
     /// `u Phi(u)` with the normal distribution function.
     pub fn gelu() -> Self {
-        let term = |erf| ErfTerm {
-            coefficient: 0.5,
-            power: 1,
-            erf,
-            gauss: 0.0,
-        };
-        Self::Erf(ErfSum::new(vec![
-            term(None),
-            term(Some(std::f64::consts::FRAC_1_SQRT_2)),
-        ]))
+        let term = |erf| ErfTerm { coefficient: 0.5, power: 1, erf, gauss: 0.0 };
+        Self::Erf(ErfSum::new(vec![term(None), term(Some(std::f64::consts::FRAC_1_SQRT_2))]))
     }
 
     /// `exp(-rate * u^2)`.
     pub fn gaussian(rate: f64) -> Self {
-        Self::Erf(ErfSum::new(vec![ErfTerm {
-            coefficient: 1.0,
-            power: 0,
-            erf: None,
-            gauss: -rate,
-        }]))
+        Self::Erf(ErfSum::new(vec![ErfTerm { coefficient: 1.0, power: 0, erf: None, gauss: -rate }]))
     }
 
     /// `exp(rate * u)`.
@@ -164,14 +143,7 @@ impl Activation {
     }
 
     fn wave(rate: f64, frequency: f64, phase: Phase) -> Self {
-        Self::Wave(WaveSum::new(vec![WaveTerm {
-            coefficient: 1.0,
-            power: 0,
-            gauss: 0.0,
-            rate,
-            frequency,
-            phase,
-        }]))
+        Self::Wave(WaveSum::new(vec![WaveTerm { coefficient: 1.0, power: 0, gauss: 0.0, rate, frequency, phase }]))
     }
 
     /// The value at `u`.
@@ -221,19 +193,9 @@ fn unit(n: usize) -> Vec<f64> {
 ///
 /// # Errors
 /// If the three numbers are not a covariance, the expectation is infinite, or it is too large for a floating-point number.
-pub fn dual(
-    f: &Activation,
-    g: &Activation,
-    uu: f64,
-    uv: f64,
-    vv: f64,
-) -> Option<Result<Estimate, GaussError>> {
+pub fn dual(f: &Activation, g: &Activation, uu: f64, uv: f64, vv: f64) -> Option<Result<Estimate, GaussError>> {
     let form = form(f, g)?;
-    Some(
-        Pair::new(uu, uv, vv)
-            .and_then(|pair| evaluate(f, g, &form, &pair))
-            .and_then(estimate),
-    )
+    Some(Pair::new(uu, uv, vv).and_then(|pair| evaluate(f, g, &form, &pair)).and_then(estimate))
 }
 
 /// `E f(u)` for `u ~ N(0, uu)`.
@@ -270,41 +232,27 @@ struct Tally {
 
 impl Tally {
     fn of(value: f64) -> Self {
-        Self {
-            value,
-            size: value.abs(),
-        }
+        Self { value, size: value.abs() }
     }
 
     fn plus(self, other: Self) -> Self {
-        Self {
-            value: self.value + other.value,
-            size: self.size + other.size,
-        }
+        Self { value: self.value + other.value, size: self.size + other.size }
     }
 
     fn times(self, factor: f64) -> Self {
-        Self {
-            value: self.value * factor,
-            size: self.size * factor.abs(),
-        }
+        Self { value: self.value * factor, size: self.size * factor.abs() }
     }
 }
 
 fn evaluate(f: &Activation, g: &Activation, form: &Form, pair: &Pair) -> Result<Tally, GaussError> {
     if pair.uu() == 0.0 || pair.vv() == 0.0 {
         let (u, v) = (single(f, &pair.first())?, single(g, &pair.second())?);
-        return Ok(Tally {
-            value: u.value * v.value,
-            size: u.size * v.size,
-        });
+        return Ok(Tally { value: u.value * v.value, size: u.size * v.size });
     }
     match (form, f, g) {
         (Form::Erf(f, g), ..) => erf::dual(f, g, pair),
         (Form::Wave(f, g), ..) => wave::dual(f, g, pair),
-        (Form::Rectified, Activation::Rectified(f), Activation::Rectified(g)) => {
-            Ok(rectified::dual(f, g, pair))
-        }
+        (Form::Rectified, Activation::Rectified(f), Activation::Rectified(g)) => Ok(rectified::dual(f, g, pair)),
         (Form::Rectified, ..) => unreachable!("the form was chosen for two rectified polynomials"),
     }
 }
@@ -327,9 +275,5 @@ fn estimate(sum: Tally) -> Result<Estimate, GaussError> {
     }
     // Each term is a product of a few dozen rounded factors at most.
     let error = 64.0 * f64::EPSILON * sum.size;
-    Ok(Estimate {
-        value: sum.value,
-        error,
-        method: Method::ClosedForm,
-    })
+    Ok(Estimate { value: sum.value, error, method: Method::ClosedForm })
 }

@@ -33,11 +33,7 @@ impl Pair {
         let (_, a) = libm::frexp(uu);
         let (_, b) = libm::frexp(vv);
         let (a, b) = (a / 2, b / 2);
-        let (x, y, z) = (
-            libm::ldexp(uu, -2 * a),
-            libm::ldexp(uv, -a - b),
-            libm::ldexp(vv, -2 * b),
-        );
+        let (x, y, z) = (libm::ldexp(uu, -2 * a), libm::ldexp(uv, -a - b), libm::ldexp(vv, -2 * b));
         let product = x * z;
         let root = libm::sqrt(product);
         if root * (1.0 + SLACK) < y.abs() {
@@ -50,46 +46,20 @@ impl Pair {
             });
         }
         if product == 0.0 {
-            return Ok(Self {
-                uu,
-                uv: 0.0,
-                vv,
-                det: 0.0,
-                rho: 0.0,
-                sine: 1.0,
-            });
+            return Ok(Self { uu, uv: 0.0, vv, det: 0.0, rho: 0.0, sine: 1.0 });
         }
         // Kahan's difference of products: the two roundings are put back.
         let square = y * y;
-        let det =
-            ((product - square) + (libm::fma(x, z, -product) - libm::fma(y, y, -square))).max(0.0);
+        let det = ((product - square) + (libm::fma(x, z, -product) - libm::fma(y, y, -square))).max(0.0);
         let rho = (y / root).clamp(-1.0, 1.0);
-        Ok(Self {
-            uu,
-            uv,
-            vv,
-            det: libm::ldexp(det, 2 * (a + b)),
-            rho,
-            sine: libm::sqrt(det) / root,
-        })
+        Ok(Self { uu, uv, vv, det: libm::ldexp(det, 2 * (a + b)), rho, sine: libm::sqrt(det) / root })
     }
 
     /// A covariance whose determinant is known by other means.
     pub(super) fn with_det(uu: f64, uv: f64, vv: f64, det: f64) -> Self {
         let root = libm::sqrt(uu) * libm::sqrt(vv);
-        let (rho, sine) = if root == 0.0 {
-            (0.0, 1.0)
-        } else {
-            ((uv / root).clamp(-1.0, 1.0), libm::sqrt(det) / root)
-        };
-        Self {
-            uu,
-            uv,
-            vv,
-            det,
-            rho,
-            sine,
-        }
+        let (rho, sine) = if root == 0.0 { (0.0, 1.0) } else { ((uv / root).clamp(-1.0, 1.0), libm::sqrt(det) / root) };
+        Self { uu, uv, vv, det, rho, sine }
     }
 
     pub(super) fn uu(&self) -> f64 {
@@ -131,22 +101,14 @@ impl Pair {
 
     /// The law of `(v, u)`.
     pub(super) fn swapped(&self) -> Self {
-        Self {
-            uu: self.vv,
-            vv: self.uu,
-            ..*self
-        }
+        Self { uu: self.vv, vv: self.uu, ..*self }
     }
 
     /// `sd(u)^i sd(v)^j`, without rounding twice where the two are equal.
     pub(super) fn scale(&self, i: usize, j: usize) -> f64 {
         let common = i.min(j);
         let product = self.uu * self.vv;
-        let both = if product.is_normal() {
-            libm::sqrt(product)
-        } else {
-            libm::sqrt(self.uu) * libm::sqrt(self.vv)
-        };
+        let both = if product.is_normal() { libm::sqrt(product) } else { libm::sqrt(self.uu) * libm::sqrt(self.vv) };
         power(both, common) * half_power(self.uu, i - common) * half_power(self.vv, j - common)
     }
 
@@ -162,10 +124,7 @@ impl Pair {
         }
         let mass = 1.0 - 2.0 * b * self.uu - 2.0 * d * self.vv + 4.0 * b * d * self.det;
         if mass <= 0.0 {
-            return Err(GaussError::Divergent {
-                variance: self.uu,
-                rate: b,
-            });
+            return Err(GaussError::Divergent { variance: self.uu, rate: b });
         }
         let uu = (self.uu - 2.0 * d * self.det) / mass;
         let vv = (self.vv - 2.0 * b * self.det) / mass;

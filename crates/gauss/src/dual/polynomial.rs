@@ -7,11 +7,7 @@ pub(super) fn eval(p: &[f64], x: f64) -> f64 {
 
 /// The derivative.
 pub(super) fn derivative(p: &[f64]) -> Vec<f64> {
-    p.iter()
-        .enumerate()
-        .skip(1)
-        .map(|(i, c)| i as f64 * c)
-        .collect()
+    p.iter().enumerate().skip(1).map(|(i, c)| i as f64 * c).collect()
 }
 
 /// The polynomial without its leading zeros.
@@ -22,11 +18,7 @@ pub(super) fn trimmed(p: &[f64]) -> Vec<f64> {
 
 /// `(n - 1)!! = E Z^n` for even `n`, else 0.
 pub(super) fn moment(n: usize) -> f64 {
-    if n % 2 == 1 {
-        0.0
-    } else {
-        (1..n).step_by(2).map(|k| k as f64).product()
-    }
+    if n % 2 == 1 { 0.0 } else { (1..n).step_by(2).map(|k| k as f64).product() }
 }
 
 /// `E step(Z) Z^n`.

@@ -28,11 +28,7 @@ pub struct Rectified {
 impl Rectified {
     /// The function with these polynomials, constant terms first.
     pub fn new(p: &[f64], q: &[f64], r: &[f64]) -> Self {
-        Self {
-            p: trimmed(p),
-            q: trimmed(q),
-            r: trimmed(r),
-        }
+        Self { p: trimmed(p), q: trimmed(q), r: trimmed(r) }
     }
 
     /// The value at `u`.
@@ -60,20 +56,14 @@ impl Rectified {
             fixed.r[0] = 0.0;
             fixed.q[0] = 0.0;
         }
-        Some(Self::new(
-            &derivative(&fixed.p),
-            &derivative(&fixed.q),
-            &derivative(&fixed.r),
-        ))
+        Some(Self::new(&derivative(&fixed.p), &derivative(&fixed.q), &derivative(&fixed.r)))
     }
 
     /// The coefficients for positive and for negative arguments, as long as each other.
     fn sides(&self) -> (Vec<f64>, Vec<f64>) {
         let n = self.p.len().max(self.q.len()).max(self.r.len());
         let at = |c: &[f64], i: usize| c.get(i).copied().unwrap_or(0.0);
-        let right = (0..n)
-            .map(|i| at(&self.p, i) + at(&self.q, i) + at(&self.r, i))
-            .collect();
+        let right = (0..n).map(|i| at(&self.p, i) + at(&self.q, i) + at(&self.r, i)).collect();
         let left = (0..n).map(|i| at(&self.p, i) - at(&self.r, i)).collect();
         (right, left)
     }
@@ -85,12 +75,7 @@ impl Rectified {
     /// With `step = (1 + sign)/2`, and the sign as an error function of infinite rate.
     pub(super) fn to_erf(&self) -> ErfSum {
         let terms = |c: &[f64], factor: f64, erf: Option<f64>| -> Vec<ErfTerm> {
-            let term = |(power, c): (usize, &f64)| ErfTerm {
-                coefficient: factor * c,
-                power,
-                erf,
-                gauss: 0.0,
-            };
+            let term = |(power, c): (usize, &f64)| ErfTerm { coefficient: factor * c, power, erf, gauss: 0.0 };
             c.iter().enumerate().map(term).collect()
         };
         let mut all = terms(&self.p, 1.0, None);
@@ -109,8 +94,7 @@ impl Rectified {
             frequency: 0.0,
             phase: Phase::Cos,
         };
-        self.is_polynomial()
-            .then(|| WaveSum::new(self.p.iter().enumerate().map(term).collect()))
+        self.is_polynomial().then(|| WaveSum::new(self.p.iter().enumerate().map(term).collect()))
     }
 }
 
@@ -124,9 +108,7 @@ fn weighted_mean(f: &Rectified, pair: &Pair, l: usize) -> Tally {
     let (right, left) = f.sides();
     (0..right.len()).fold(Tally::default(), |acc, i| {
         let coefficient = right[i] + sign(i + l) * left[i];
-        acc.plus(Tally::of(
-            coefficient * half_moment(i + l) * pair.scale(i, 0),
-        ))
+        acc.plus(Tally::of(coefficient * half_moment(i + l) * pair.scale(i, 0)))
     })
 }
 
@@ -151,9 +133,7 @@ fn polynomials(f: &Rectified, g: &Rectified, pair: &Pair) -> Tally {
             let contractions: f64 = (i % 2..=i.min(j))
                 .step_by(2)
                 .map(|k| {
-                    let orders = binomial(i, k)
-                        * binomial(j, k)
-                        * (1..=k).map(|k| k as f64).product::<f64>();
+                    let orders = binomial(i, k) * binomial(j, k) * (1..=k).map(|k| k as f64).product::<f64>();
                     orders * moment(i - k) * moment(j - k) * power(pair.rho(), k)
                 })
                 .sum();
@@ -171,8 +151,7 @@ fn with_polynomial(f: &Rectified, p: &[f64], pair: &Pair) -> Tally {
             continue;
         }
         for l in (j % 2..=j).step_by(2) {
-            let factor =
-                binomial(j, l) * power(pair.rho(), l) * power(pair.sine(), j - l) * moment(j - l);
+            let factor = binomial(j, l) * power(pair.rho(), l) * power(pair.sine(), j - l) * moment(j - l);
             acc = acc.plus(weighted_mean(f, pair, l).times(b * factor * pair.scale(0, j)));
         }
     }
@@ -195,9 +174,7 @@ fn quadrants(f: &Rectified, g: &Rectified, pair: &Pair) -> Tally {
                     let sum = quadrant(i, j, rho, c) + quadrant(i, j, -rho, c);
                     acc = acc.plus(Tally::of(even * sum * scale));
                 }
-                acc = acc.plus(Tally::of(
-                    0.5 * (same - opposite) * difference(i, j, rho, c) * scale,
-                ));
+                acc = acc.plus(Tally::of(0.5 * (same - opposite) * difference(i, j, rho, c) * scale));
                 continue;
             }
             if same != 0.0 {
@@ -220,11 +197,7 @@ fn quadrant(i: usize, j: usize, rho: f64, c: f64) -> f64 {
     if i == 0 && j == 0 {
         return libm::atan2(c, -rho) / TAU;
     }
-    if rho < 0.0 {
-        polar(i, j, rho, c)
-    } else {
-        stein(i, j, rho, c)
-    }
+    if rho < 0.0 { polar(i, j, rho, c) } else { stein(i, j, rho, c) }
 }
 
 /// The recursion from `E X g = E g_x + rho E g_y`, for `0 <= rho`.
@@ -262,10 +235,7 @@ fn polar(i: usize, j: usize, rho: f64, c: f64) -> f64 {
     } else {
         libm::sqrt(FRAC_PI_2) * (3..=n).step_by(2).map(|k| k as f64).product::<f64>()
     };
-    radial / TAU
-        * RULE.integrate(0.0, psi, |a| {
-            power(libm::sin(a), i) * power(libm::sin(psi - a), j)
-        })
+    radial / TAU * RULE.integrate(0.0, psi, |a| power(libm::sin(a), i) * power(libm::sin(psi - a), j))
 }
 
 /// `M[i, j](rho) - M[i, j](-rho)` for `|rho| < 1/2`.

@@ -44,23 +44,13 @@ impl WaveSum {
     pub fn new(terms: Vec<WaveTerm>) -> Self {
         let mut kept: Vec<WaveTerm> = Vec::new();
         for term in terms {
-            let bare = WaveTerm {
-                coefficient: 0.0,
-                ..term
-            };
-            match kept.iter_mut().find(|k| {
-                WaveTerm {
-                    coefficient: 0.0,
-                    ..**k
-                } == bare
-            }) {
+            let bare = WaveTerm { coefficient: 0.0, ..term };
+            match kept.iter_mut().find(|k| WaveTerm { coefficient: 0.0, ..**k } == bare) {
                 Some(like) => like.coefficient += term.coefficient,
                 None => kept.push(term),
             }
         }
-        kept.retain(|term| {
-            term.coefficient != 0.0 && (term.phase == Phase::Cos || term.frequency != 0.0)
-        });
+        kept.retain(|term| term.coefficient != 0.0 && (term.phase == Phase::Cos || term.frequency != 0.0));
         Self { terms: kept }
     }
 
@@ -72,16 +62,7 @@ impl WaveSum {
     /// The constant 1.
     pub(super) fn one() -> Self {
         let (coefficient, power) = (1.0, 0);
-        Self {
-            terms: vec![WaveTerm {
-                coefficient,
-                power,
-                gauss: 0.0,
-                rate: 0.0,
-                frequency: 0.0,
-                phase: Phase::Cos,
-            }],
-        }
+        Self { terms: vec![WaveTerm { coefficient, power, gauss: 0.0, rate: 0.0, frequency: 0.0, phase: Phase::Cos }] }
     }
 
     /// The value at `u`.
@@ -102,30 +83,15 @@ impl WaveSum {
         for t in &self.terms {
             let c = t.coefficient;
             if 0 < t.power {
-                terms.push(WaveTerm {
-                    coefficient: c * t.power as f64,
-                    power: t.power - 1,
-                    ..*t
-                });
+                terms.push(WaveTerm { coefficient: c * t.power as f64, power: t.power - 1, ..*t });
             }
-            terms.push(WaveTerm {
-                coefficient: 2.0 * c * t.gauss,
-                power: t.power + 1,
-                ..*t
-            });
-            terms.push(WaveTerm {
-                coefficient: c * t.rate,
-                ..*t
-            });
+            terms.push(WaveTerm { coefficient: 2.0 * c * t.gauss, power: t.power + 1, ..*t });
+            terms.push(WaveTerm { coefficient: c * t.rate, ..*t });
             let (factor, phase) = match t.phase {
                 Phase::Cos => (-t.frequency, Phase::Sin),
                 Phase::Sin => (t.frequency, Phase::Cos),
             };
-            terms.push(WaveTerm {
-                coefficient: c * factor,
-                phase,
-                ..*t
-            });
+            terms.push(WaveTerm { coefficient: c * factor, phase, ..*t });
         }
         Self::new(terms)
     }
@@ -133,18 +99,9 @@ impl WaveSum {
     pub(super) fn to_erf(&self) -> Option<ErfSum> {
         let term = |t: &WaveTerm| {
             let plain = t.rate == 0.0 && t.frequency == 0.0;
-            plain.then_some(ErfTerm {
-                coefficient: t.coefficient,
-                power: t.power,
-                erf: None,
-                gauss: t.gauss,
-            })
+            plain.then_some(ErfTerm { coefficient: t.coefficient, power: t.power, erf: None, gauss: t.gauss })
         };
-        self.terms
-            .iter()
-            .map(term)
-            .collect::<Option<Vec<_>>>()
-            .map(ErfSum::new)
+        self.terms.iter().map(term).collect::<Option<Vec<_>>>().map(ErfSum::new)
     }
 }
 
@@ -165,30 +122,9 @@ fn product(s: &WaveTerm, t: &WaveTerm, law: &Pair) -> Tally {
     if s.power == 0 && t.power == 0 {
         return waves(s, t, law);
     }
-    let k = Complex {
-        re: s.rate,
-        im: s.frequency,
-    };
-    let along = generating(
-        k,
-        Complex {
-            re: t.rate,
-            im: t.frequency,
-        },
-        s.power,
-        t.power,
-        law,
-    );
-    let against = generating(
-        k,
-        Complex {
-            re: t.rate,
-            im: -t.frequency,
-        },
-        s.power,
-        t.power,
-        law,
-    );
+    let k = Complex { re: s.rate, im: s.frequency };
+    let along = generating(k, Complex { re: t.rate, im: t.frequency }, s.power, t.power, law);
+    let against = generating(k, Complex { re: t.rate, im: -t.frequency }, s.power, t.power, law);
     let size = 0.5 * (along.1 + against.1);
     let (along, against) = (along.0, against.0);
     let value = 0.5
@@ -209,45 +145,26 @@ fn waves(s: &WaveTerm, t: &WaveTerm, law: &Pair) -> Tally {
         re: 0.5 * ((a - w) * (a + w) * law.uu() + (b - x) * (b + x) * law.vv()) + a * b * law.uv(),
         im: w * (a * law.uu() + b * law.uv()),
     };
-    let z = Complex {
-        re: -x * w * law.uv(),
-        im: x * (a * law.uv() + b * law.vv()),
-    };
+    let z = Complex { re: -x * w * law.uv(), im: x * (a * law.uv() + b * law.vv()) };
     let (wave, size) = match t.phase {
         Phase::Cos => cosh(k, z),
         Phase::Sin => {
             let (sinh, size) = sinh(k, z);
-            (
-                Complex {
-                    re: sinh.im,
-                    im: -sinh.re,
-                },
-                size,
-            )
+            (Complex { re: sinh.im, im: -sinh.re }, size)
         }
     };
     let value = match s.phase {
         Phase::Cos => wave.re,
         Phase::Sin => wave.im,
     };
-    Tally {
-        value,
-        size: if size.is_finite() {
-            size.max(value.abs())
-        } else {
-            value.abs()
-        },
-    }
+    Tally { value, size: if size.is_finite() { size.max(value.abs()) } else { value.abs() } }
 }
 
 /// `exp(k) cosh(z)` and the size of it that counts for rounding.
 fn cosh(k: Complex, z: Complex) -> (Complex, f64) {
     let (plus, minus) = (0.5 * libm::exp(k.re + z.re), 0.5 * libm::exp(k.re - z.re));
     let difference = scaled_sinh(k.re, z.re);
-    let turned = Complex {
-        re: (plus + minus) * libm::cos(z.im),
-        im: difference * libm::sin(z.im),
-    };
+    let turned = Complex { re: (plus + minus) * libm::cos(z.im), im: difference * libm::sin(z.im) };
     (turned.rotated(k.im), relevant(turned, k.im))
 }
 
@@ -255,38 +172,24 @@ fn cosh(k: Complex, z: Complex) -> (Complex, f64) {
 fn sinh(k: Complex, z: Complex) -> (Complex, f64) {
     let (plus, minus) = (0.5 * libm::exp(k.re + z.re), 0.5 * libm::exp(k.re - z.re));
     let difference = scaled_sinh(k.re, z.re);
-    let turned = Complex {
-        re: difference * libm::cos(z.im),
-        im: (plus + minus) * libm::sin(z.im),
-    };
+    let turned = Complex { re: difference * libm::cos(z.im), im: (plus + minus) * libm::sin(z.im) };
     (turned.rotated(k.im), relevant(turned, k.im))
 }
 
 /// A rotation by zero mixes nothing: then each part is as good as itself.
 fn relevant(turned: Complex, angle: f64) -> f64 {
-    if angle == 0.0 {
-        0.0
-    } else {
-        turned.re.abs() + turned.im.abs()
-    }
+    if angle == 0.0 { 0.0 } else { turned.re.abs() + turned.im.abs() }
 }
 
 /// `exp(k) sinh(z)` for real numbers, without cancellation for small `z` and without overflow for large.
 fn scaled_sinh(k: f64, z: f64) -> f64 {
-    if z.abs() < 1.0 {
-        libm::exp(k) * libm::sinh(z)
-    } else {
-        0.5 * (libm::exp(k + z) - libm::exp(k - z))
-    }
+    if z.abs() < 1.0 { libm::exp(k) * libm::sinh(z) } else { 0.5 * (libm::exp(k + z) - libm::exp(k - z)) }
 }
 
 /// `E u^n v^m exp(k u + l v)` and the sum of the sizes of its terms.
 fn generating(k: Complex, l: Complex, n: usize, m: usize, law: &Pair) -> (Complex, f64) {
-    let exponent = k
-        .times(k)
-        .scaled(0.5 * law.uu())
-        .plus(l.times(l).scaled(0.5 * law.vv()))
-        .plus(k.times(l).scaled(law.uv()));
+    let exponent =
+        k.times(k).scaled(0.5 * law.uu()).plus(l.times(l).scaled(0.5 * law.vv())).plus(k.times(l).scaled(law.uv()));
     let mu = k.scaled(law.uu()).plus(l.scaled(law.uv()));
     let nu = k.scaled(law.uv()).plus(l.scaled(law.vv()));
     let mut acc = Complex { re: 0.0, im: 0.0 };
@@ -314,16 +217,8 @@ fn isserlis(i: usize, j: usize, law: &Pair) -> f64 {
         (0, 0) => 1.0,
         (0, _) => isserlis(j, i, &law.swapped()),
         _ => {
-            let own = if 2 <= i {
-                (i - 1) as f64 * law.uu() * isserlis(i - 2, j, law)
-            } else {
-                0.0
-            };
-            let cross = if 1 <= j {
-                j as f64 * law.uv() * isserlis(i - 1, j - 1, law)
-            } else {
-                0.0
-            };
+            let own = if 2 <= i { (i - 1) as f64 * law.uu() * isserlis(i - 2, j, law) } else { 0.0 };
+            let cross = if 1 <= j { j as f64 * law.uv() * isserlis(i - 1, j - 1, law) } else { 0.0 };
             own + cross
         }
     }
@@ -337,24 +232,15 @@ struct Complex {
 
 impl Complex {
     fn plus(self, other: Self) -> Self {
-        Self {
-            re: self.re + other.re,
-            im: self.im + other.im,
-        }
+        Self { re: self.re + other.re, im: self.im + other.im }
     }
 
     fn times(self, other: Self) -> Self {
-        Self {
-            re: self.re * other.re - self.im * other.im,
-            im: self.re * other.im + self.im * other.re,
-        }
+        Self { re: self.re * other.re - self.im * other.im, im: self.re * other.im + self.im * other.re }
     }
 
     fn scaled(self, factor: f64) -> Self {
-        Self {
-            re: self.re * factor,
-            im: self.im * factor,
-        }
+        Self { re: self.re * factor, im: self.im * factor }
     }
 
     fn power(self, n: usize) -> Self {
@@ -363,9 +249,6 @@ impl Complex {
 
     /// Times `exp(i angle)`.
     fn rotated(self, angle: f64) -> Self {
-        self.times(Self {
-            re: libm::cos(angle),
-            im: libm::sin(angle),
-        })
+        self.times(Self { re: libm::cos(angle), im: libm::sin(angle) })
     }
 }

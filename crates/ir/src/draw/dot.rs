@@ -23,7 +23,10 @@ pub(super) fn write(diagram: &Diagram) -> String {
 fn look(node: &Node) -> String {
     let label = node.lines.join("\n");
     let small = |shape: &str, fill: &str| {
-        format!("shape={shape}, style=filled, fillcolor={fill}, width=0.2, fixedsize=true, label=\"\", xlabel=\"{}\"", quoted(&label))
+        format!(
+            "shape={shape}, style=filled, fillcolor={fill}, width=0.2, fixedsize=true, label=\"\", xlabel=\"{}\"",
+            quoted(&label)
+        )
     };
     match node.shape {
         Shape::Empty => small("circle", "white"),

@@ -41,7 +41,12 @@ pub(super) fn write(drawn: &[(&Diagram, Placed)], options: &DrawOptions) -> Stri
     let mut y = MARGIN;
     for (diagram, placed) in drawn {
         if titled {
-            let _ = writeln!(body, "<text class=\"title\" x=\"{MARGIN}\" y=\"{:.1}\">{}</text>", y + 12.0, escape(&diagram.name));
+            let _ = writeln!(
+                body,
+                "<text class=\"title\" x=\"{MARGIN}\" y=\"{:.1}\">{}</text>",
+                y + 12.0,
+                escape(&diagram.name)
+            );
             y += 28.0;
         }
         let _ = writeln!(body, "<g transform=\"translate({MARGIN} {y:.1})\">");
@@ -87,10 +92,7 @@ fn picture(out: &mut String, diagram: &Diagram, placed: &Placed) {
             "<path class=\"{class}\" d=\"M{x0:.1} {y0:.1}H{bend0:.1}C{middle:.1} {y0:.1} {middle:.1} {y1:.1} {bend1:.1} {y1:.1}H{x1:.1}\"/>"
         );
         if arrow {
-            let _ = writeln!(
-                out,
-                "<path class=\"arrow\" d=\"M{x1:.1} {y1:.1}l-6.5 -3.2v6.4z\"/>"
-            );
+            let _ = writeln!(out, "<path class=\"arrow\" d=\"M{x1:.1} {y1:.1}l-6.5 -3.2v6.4z\"/>");
         }
     }
     for (spot, kind) in layered.spots.iter().enumerate() {
@@ -152,9 +154,16 @@ fn symbol(out: &mut String, shape: Shape, class: &str, x: f64, y: f64) {
         Shape::Square => {
             let side = RADIUS - 1.0;
             let (left, top, size) = (x - side, y - side, 2.0 * side);
-            writeln!(out, "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{size:.1}\" height=\"{size:.1}\"/>")
+            writeln!(
+                out,
+                "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{size:.1}\" height=\"{size:.1}\"/>"
+            )
         }
-        Shape::Rhombus => writeln!(out, "<path class=\"{class}\" d=\"M{x:.1} {:.1}l{RADIUS} {RADIUS}l-{RADIUS} {RADIUS}l-{RADIUS} -{RADIUS}z\"/>", y - RADIUS),
+        Shape::Rhombus => writeln!(
+            out,
+            "<path class=\"{class}\" d=\"M{x:.1} {:.1}l{RADIUS} {RADIUS}l-{RADIUS} {RADIUS}l-{RADIUS} -{RADIUS}z\"/>",
+            y - RADIUS
+        ),
         _ => writeln!(out, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{RADIUS}\"/>"),
     };
 }
@@ -195,9 +204,19 @@ fn legend(out: &mut String, width: f64, top: f64, rows: f64) -> f64 {
                 let _ = writeln!(out, "<path class=\"line dashed\" d=\"M{x:.1} {y:.1}h24\"/>");
             }
             Shape::Gate | Shape::BarGate => {
-                let _ = writeln!(out, "<rect class=\"open\" x=\"{x:.1}\" y=\"{:.1}\" width=\"20\" height=\"16\" rx=\"4\"/>", y - 8.0);
+                let _ = writeln!(
+                    out,
+                    "<rect class=\"open\" x=\"{x:.1}\" y=\"{:.1}\" width=\"20\" height=\"16\" rx=\"4\"/>",
+                    y - 8.0
+                );
                 if *shape == Shape::BarGate {
-                    let _ = writeln!(out, "<line class=\"bar\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{1:.1}\" y2=\"{2:.1}\"/>", x + 20.0, y - 8.0, y + 8.0);
+                    let _ = writeln!(
+                        out,
+                        "<line class=\"bar\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{1:.1}\" y2=\"{2:.1}\"/>",
+                        x + 20.0,
+                        y - 8.0,
+                        y + 8.0
+                    );
                 }
             }
             shape => symbol(out, *shape, if *shape == Shape::Filled { "filled" } else { "open" }, x + 10.0, y),

@@ -66,7 +66,8 @@ fn dot_is_stable() {
 /// No two nodes of a layer overlap, and edges lead to the right.
 #[test]
 fn nodes_do_not_overlap() {
-    let mut source = String::from("program p {\n  matrix W ~ N(0, 1/n)\n  vector x@0 ~ N(0, 1)\n  vector v ~ N(0, 1)\n");
+    let mut source =
+        String::from("program p {\n  matrix W ~ N(0, 1/n)\n  vector x@0 ~ N(0, 1)\n  vector v ~ N(0, 1)\n");
     for k in 1..=12 {
         let (before, early) = (k - 1, k / 2);
         source.push_str(&format!("  h@{k} = W * x@{before}\n  x@{k} = tanh(h@{k} + x@{early}) * v\n"));

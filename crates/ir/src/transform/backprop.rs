@@ -253,8 +253,10 @@ impl<'a> Sweep<'a> {
                 };
                 let mut fresh = self.first_fresh();
                 let depends = self.depends;
-                let occurrences =
-                    self.program.exprs.occurrences(expr, Derivative::Pointwise, &mut fresh, &|s| depends[value_of(s).index()]);
+                let occurrences = self
+                    .program
+                    .exprs
+                    .occurrences(expr, Derivative::Pointwise, &mut fresh, &|s| depends[value_of(s).index()]);
                 for occurrence in occurrences {
                     let target = value_of(occurrence.symbol);
                     mentions[target.index()].push(Mention { consumer, occurrence, through });
@@ -266,11 +268,7 @@ impl<'a> Sweep<'a> {
                 }
                 if self.depends[vector.value.index()] {
                     let occurrence = self.transposed_product(consumer, &matrix, transposed, &vector);
-                    mentions[vector.value.index()].push(Mention {
-                        consumer,
-                        occurrence,
-                        through: Through::MatMul,
-                    });
+                    mentions[vector.value.index()].push(Mention { consumer, occurrence, through: Through::MatMul });
                 }
             }
             Instr::Data | Instr::Constant(..) | Instr::Matrix { .. } | Instr::Gaussian(_) => {}
@@ -295,8 +293,13 @@ impl<'a> Sweep<'a> {
             self.network.program.value(consumer).name
         );
         let name = self.program.unused_name(&stem);
-        let product =
-            self.program.matmul(&name, &family, (matrix.value, &matrix.indices), !transposed, (adjoint.value, &indices));
+        let product = self.program.matmul(
+            &name,
+            &family,
+            (matrix.value, &matrix.indices),
+            !transposed,
+            (adjoint.value, &indices),
+        );
         // sqrt(size of x / size of y)
         let x = self.kind_dim(self.network.program.value(vector.value).ty.kind);
         let y = self.kind_dim(self.network.program.value(consumer).ty.kind);
@@ -481,9 +484,7 @@ impl<'a> Sweep<'a> {
             (Through::Moment, false) => {
                 let dim = self.kind_dim(self.network.program.value(target).ty.kind);
                 let share = match dim {
-                    Some(Dim::Finite(size)) => {
-                        self.program.exprs.constant(crate::number::fraction(1, i64::from(size)))
-                    }
+                    Some(Dim::Finite(size)) => self.program.exprs.constant(crate::number::fraction(1, i64::from(size))),
                     _ => self.normaliser(dim, power(-1, 2)),
                 };
                 self.program.exprs.mul(share, summed)
@@ -493,13 +494,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// The mean over coordinates of `expr`, as a scalar value over `family`; `expr` itself if it has no vectors in it.
-    fn mean_value(
-        &mut self,
-        target: ValueId,
-        consumer: ValueId,
-        family: &[(&str, Id<Axis>)],
-        expr: ExprId,
-    ) -> ExprId {
+    fn mean_value(&mut self, target: ValueId, consumer: ValueId, family: &[(&str, Id<Axis>)], expr: ExprId) -> ExprId {
         if self.program.expr_dim(expr).is_none() {
             return expr;
         }
@@ -533,21 +528,14 @@ impl<'a> Sweep<'a> {
         });
     }
 
-    fn record_gradient_of_matrix(
-        &mut self,
-        consumer: ValueId,
-        matrix: &Operand,
-        transposed: bool,
-        vector: &Operand,
-    ) {
+    fn record_gradient_of_matrix(&mut self, consumer: ValueId, matrix: &Operand, transposed: bool, vector: &Operand) {
         let adjoint = self.adjoint(consumer);
         let OpenedAdjoint { own, variables, guards, operand } = self.opened_adjoint(consumer, &adjoint);
         let rename = |index: Index| match index {
             Index::Var(k) => own.get(k as usize).copied().unwrap_or(index),
             other => other,
         };
-        let forward =
-            Operand { value: vector.value, indices: vector.indices.iter().map(|&i| rename(i)).collect() };
+        let forward = Operand { value: vector.value, indices: vector.indices.iter().map(|&i| rename(i)).collect() };
         let member = matrix.indices.iter().map(|&i| rename(i)).collect();
         let (rows, cols) = if transposed { (forward, operand) } else { (operand, forward) };
         self.gradients.push(Gradient {

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::backprop::{Backprop, Gradient, OutputAdjoint, Seed, backprop, width_power};
 use super::TransformError;
+use super::backprop::{Backprop, Gradient, OutputAdjoint, Seed, backprop, width_power};
 use crate::calculus::{Derivative, Occurrence};
 use crate::expr::ExprId;
 use crate::id::Id;
@@ -367,8 +367,7 @@ fn push_part(
             if 0 < others {
                 return refuse("its weights are also used inside the network");
             }
-            let readout =
-                Operand { value: vector.value, indices: vector.indices.iter().map(|&i| rename(i)).collect() };
+            let readout = Operand { value: vector.value, indices: vector.indices.iter().map(|&i| rename(i)).collect() };
             parts.push(part(matrix.value, matrix.indices.iter().map(|&i| rename(i)).collect(), Some(readout)));
             Ok(())
         }

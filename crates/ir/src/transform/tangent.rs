@@ -91,8 +91,12 @@ impl Tangents {
                     let original = self.program.value(value).clone();
                     let own: Vec<Index> = own_indices(original.ty.family.len()).collect();
                     let member = self.program.member(value, &own);
-                    let family: Vec<(&str, Id<Axis>)> =
-                        original.index_names.iter().map(String::as_str).zip(original.ty.family.iter().copied()).collect();
+                    let family: Vec<(&str, Id<Axis>)> = original
+                        .index_names
+                        .iter()
+                        .map(String::as_str)
+                        .zip(original.ty.family.iter().copied())
+                        .collect();
                     let name = self.program.unused_name(&format!("{}_frozen", original.name));
                     self.program.define(&name, &family, original.ty.kind, Instr::Map(member))
                 });
@@ -186,9 +190,7 @@ impl Tangents {
         let instr = self.program.value(id).instr.clone();
         let expr = match instr {
             Instr::Gaussian(_) => self.of_vector_parameter(id),
-            Instr::MatMul { matrix, transposed, vector } => {
-                self.of_product(id, &matrix, transposed, &vector, tangents)
-            }
+            Instr::MatMul { matrix, transposed, vector } => self.of_product(id, &matrix, transposed, &vector, tangents),
             Instr::Map(expr) | Instr::Scalar(expr) => {
                 let terms: Vec<ExprId> = self
                     .moving_occurrences(expr, tangents)
@@ -256,7 +258,8 @@ impl Tangents {
         // A product of two plain vectors is a Gram moment, shared with every other use of it.
         let plain = match (self.program.exprs.node(occurrence.coefficient), self.program.exprs.node(tangent)) {
             (Expr::Ref(a, i), Expr::Ref(b, j)) => {
-                let operand = |s, indices: &crate::index::Indices| Operand { value: value_of(s), indices: indices.clone() };
+                let operand =
+                    |s, indices: &crate::index::Indices| Operand { value: value_of(s), indices: indices.clone() };
                 Some((operand(*a, i), operand(*b, j)))
             }
             _ => None,
@@ -268,8 +271,7 @@ impl Tangents {
             Some((a, b)) if vectors => self.moments.mean(&mut self.program, &a, &b),
             _ => {
                 let product = self.program.exprs.mul(occurrence.coefficient, tangent);
-                let summed =
-                    self.program.exprs.sum(&occurrence.variables, occurrence.guards.iter().cloned(), product);
+                let summed = self.program.exprs.sum(&occurrence.variables, occurrence.guards.iter().cloned(), product);
                 let product = self.program.exprs.mul(factor, summed);
                 if self.program.expr_dim(product).is_none() {
                     return product;
