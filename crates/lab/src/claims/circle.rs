@@ -118,7 +118,7 @@ impl Claim for Circle {
         ];
         let notes = vec![
             "The four training points are fixed draws of $N(0, I_2)$, those of the golden file \
-             `jacot_circle`. Computed in single precision."
+             jacot_circle. Computed in single precision."
                 .to_owned(),
         ];
         Ok(Outcome { tests, tables, figures, notes })

@@ -47,13 +47,13 @@ impl Claim for NtkTrain {
     }
 
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
-        let (n_train, n_test, steps) = ctx.scale.pick((10, 6, 30), (16, 10, 48), (40, 20, 200));
+        let (n_train, n_test, steps) = ctx.scale.pick((10, 6, 30), (16, 8, 40), (40, 20, 200));
         let widths: Vec<usize> = ctx.scale.pick(
             vec![64, 128, 256, 512],
             vec![64, 128, 256, 512, 1024],
             vec![64, 128, 256, 512, 1024, 2048, 4096],
         );
-        let n_seeds = ctx.scale.pick(96, 128, 200);
+        let n_seeds = ctx.scale.pick(96, 96, 200);
         let data = TwoClasses::load(ctx, (4, 9), (n_train, n_test))?;
         let network = Mlp { inputs: data.n_points() as u32, dim: 64, hidden: 2, ..Mlp::default() };
         let network = verify_network(network.network()?)?;
