@@ -74,7 +74,7 @@ struct Candidate {
 
 /// Fits, scores and prints.
 pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
-    if let Some(t) = args.time.iter().find(|t| !(0.0 <= **t)) {
+    if let Some(t) = args.time.iter().find(|t| t.is_nan() || **t < 0.0) {
         bail!("--time {t}: expected a time of at least 0");
     }
     let split = args.dataset.split(args.n_train, args.n_test)?;

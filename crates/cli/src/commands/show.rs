@@ -118,7 +118,7 @@ fn to_text(item: &Item) -> String {
     if !axes.is_empty() {
         out.push_str(&format!("axes        {}\n", axes.join(", ")));
     }
-    let widths: Vec<String> = program.classes.iter().map(|c| width(c)).collect();
+    let widths: Vec<String> = program.classes.iter().map(width).collect();
     out.push_str(&format!("widths      {}\n", widths.join(", ")));
     let theorems = match item {
         Item::Network(network) => {
