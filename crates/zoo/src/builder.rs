@@ -68,9 +68,7 @@ impl NetworkBuilder {
         let variance = &std * &std / integer(i64::from(further));
         let scale = match fan_in {
             Dim::Finite(size) => Scale::constant(variance / integer(i64::from(size))),
-            Dim::Width(class) => {
-                Scale::new(variance / &self.program.classes[class.index()].ratio, power(-1, 1))
-            }
+            Dim::Width(class) => Scale::new(variance / &self.program.classes[class.index()].ratio, power(-1, 1)),
         };
         let value = self.program.matrix(name, family, rows, cols, scale.clone());
         self.parameters.push(Parameter::ntk(value, &scale));

@@ -1,9 +1,9 @@
 //! `dual_mpmath.json`: `E f(u) f(v)` and `E f'(u) f'(v)` to 18 digits.
 
+use netsor_ir::ValueId;
 use netsor_ir::calculus::Derivative;
 use netsor_ir::number::integer;
 use netsor_ir::program::{Law, Program};
-use netsor_ir::ValueId;
 use netsor_limit::{Data, Deriver, Evaluator};
 use netsor_zoo::Activation;
 use serde_json::Value;

@@ -45,7 +45,9 @@ impl Setup {
     fn read(case: &Value) -> Result<Self, Trouble> {
         let widths = counts(case, "widths")?;
         if widths.len() < 2 || widths.iter().any(|w| *w == 0 || MAX_WIDTH < *w) {
-            return Err(Trouble::not_covered(format!("widths {widths:?}; two or more from 1 to {MAX_WIDTH} are covered")));
+            return Err(Trouble::not_covered(format!(
+                "widths {widths:?}; two or more from 1 to {MAX_WIDTH} are covered"
+            )));
         }
         let name = text(case, "activation")?;
         let activation =
@@ -66,7 +68,8 @@ impl Setup {
         let mut layers = Vec::new();
         for (at, pair) in widths.windows(2).enumerate() {
             let (rows, cols) = (Dim::Finite(size(pair[1])?), Dim::Finite(size(pair[0])?));
-            let weight = b.weight(&format!("W@{at}"), &[], (rows, cols), cols, 1, w_std).map_err(Trouble::not_covered)?;
+            let weight =
+                b.weight(&format!("W@{at}"), &[], (rows, cols), cols, 1, w_std).map_err(Trouble::not_covered)?;
             let bias = b.bias(&format!("b@{at}"), rows, b_std).map_err(Trouble::not_covered)?;
             let g = b.program.matmul(&format!("g@{at}"), family, (weight, &[]), false, (x, &own));
             let h = b.biased(&format!("h@{at}"), family, g, bias);
@@ -175,15 +178,9 @@ fn check(case: &Value) -> Result<Checks, Trouble> {
     let k_test = Mat::from_fn(all - points, points, |a, b| kernel.ntk[(points + a) * all + b]);
     let column = |numbers: &[f64]| Mat::from_fn(numbers.len(), 1, |a, _| numbers[a]);
     let (targets, f0, f0_test) = (column(&y), column(&start[..points]), column(&start[points..]));
-    let mut descent = KernelDescent::new(
-        k.as_ref(),
-        k_test.as_ref(),
-        targets.as_ref(),
-        f0.as_ref(),
-        f0_test.as_ref(),
-        SquaredError,
-    )
-    .map_err(Trouble::failed)?;
+    let mut descent =
+        KernelDescent::new(k.as_ref(), k_test.as_ref(), targets.as_ref(), f0.as_ref(), f0_test.as_ref(), SquaredError)
+            .map_err(Trouble::failed)?;
     let lr = float(linear, "lr")? / y.len() as f64;
     let mut last = 0;
     for point in list(linear, "trajectory")? {
@@ -221,7 +218,11 @@ fn compare_kernels(
             let part = kernel.parts.iter().find(|(p, _)| *p == id).map(|(_, part)| part);
             let part = part.ok_or_else(|| Trouble::failed(format!("no share of {name} in layer {at}")))?;
             let expected = Array::shaped(entry, name, &[n, n, k, k])?.numbers;
-            compare(&format!("ntk of {name}, layer {at}"), &setup.block(part, train.clone(), train.clone()), &expected)?;
+            compare(
+                &format!("ntk of {name}, layer {at}"),
+                &setup.block(part, train.clone(), train.clone()),
+                &expected,
+            )?;
         }
     }
     Ok(())

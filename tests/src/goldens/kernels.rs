@@ -1,7 +1,13 @@
 //! The kernels of networks given as lists of layers: `mlp`, `numerical`, `branch_norm_dropout`, `conv`,
 //! `attention_graph`.
 
-use netsor_limit::{Data, Tolerance};
+use std::collections::BTreeMap;
+
+use netsor_ir::ValueId;
+use netsor_ir::transform::kernels;
+use netsor_kernel::{Inputs, Options, Query, lower};
+use netsor_limit::{Data, Deriver, Tolerance};
+use netsor_zoo::Network;
 use netsor_zoo::layers::{InputShape, Layer, network};
 use serde_json::Value;
 
@@ -11,13 +17,16 @@ use super::{Case, Checks, Trouble};
 
 /// Agreement of closed forms, relative to the kernel's diagonal: both sides compute in double precision.
 const CLOSED_FORM: f64 = 1e-10;
-/// Agreement near coincident inputs, where the reference takes the arc cosine of a cancelled difference.
+/// The least agreement to ask for near coincident inputs, where the reference takes the arc cosine of a cancelled
+/// difference; see [`coincident`] for what the layers make of it.
 const COINCIDENT: f64 = 1e-8;
 /// Correlations closer to 1 or -1 than this count as coincident: there an error of 1e-16 in a correlation is one of
 /// 1e-12 in its arc cosine, which the layers behind it enlarge.
 const NEAR: f64 = 1e-6;
 /// Agreement with the two-dimensional integration behind `numerical.json`.
 const NUMERICAL: f64 = 1e-7;
+/// Up to this many positions the entries are also evaluated one by one, as a second road to the same numbers.
+const POSITIONS: u32 = 8;
 
 pub(super) fn cases(stem: &str, file: &Value) -> Result<Vec<Case>, Trouble> {
     named_cases(file, "cases", if stem == "numerical" { check_numerical } else { check_closed })
@@ -38,12 +47,35 @@ pub(super) fn layers(case: &Value) -> Result<Vec<Layer>, Trouble> {
 
 fn check(case: &Value, numerical: bool) -> Result<Checks, Trouble> {
     let layers = layers(case)?;
-    let read = |name: &str| Array::read(field(case, name)?).ok_or_else(|| Trouble::not_covered(format!("`{name}` is no array")));
+    let read = |name: &str| {
+        Array::read(field(case, name)?).ok_or_else(|| Trouble::not_covered(format!("`{name}` is no array")))
+    };
     let (first, second) = (read("X1")?.finite("X1")?, read("X2")?.finite("X2")?);
     let batch = Batch::join(case, &first, &second)?;
     let (n1, n2) = (first.shape[0], second.shape[0]);
-    let kernels = batch.kernels(&layers, !numerical)?;
+    let tolerances = Tolerances { numerical, coincident: coincident(&layers) };
     let mut checks = Checks::default();
+    compare(case, &batch, (n1, n2), &batch.compiled(&layers, !numerical)?, &tolerances, &mut checks)?;
+    if batch.positions() <= POSITIONS {
+        compare(case, &batch, (n1, n2), &batch.kernels(&layers, !numerical)?, &tolerances, &mut checks)?;
+    }
+    Ok(checks)
+}
+
+/// Relative errors that are allowed.
+struct Tolerances {
+    numerical: bool,
+    coincident: f64,
+}
+
+fn compare(
+    case: &Value,
+    batch: &Batch,
+    (n1, n2): (usize, usize),
+    kernels: &LimitKernels,
+    tolerances: &Tolerances,
+    checks: &mut Checks,
+) -> Result<(), Trouble> {
     let n = n1 + n2;
     for (name, found) in [("nngp", &kernels.nngp), ("ntk", &kernels.ntk)] {
         for (suffix, offset, columns) in [("11", 0, n1), ("12", n1, n2)] {
@@ -62,17 +94,41 @@ fn check(case: &Value, numerical: bool) -> Result<Checks, Trouble> {
                 let scale = (diagonal(i, found) * diagonal(j, found)).sqrt().max(expected.abs());
                 let nngp = &kernels.nngp;
                 let correlation = nngp[i * n + j] / (diagonal(i, nngp) * diagonal(j, nngp)).sqrt();
-                let relative = match () {
-                    () if numerical => NUMERICAL,
-                    // NaN is a correlation with a constant: nothing is coincident.
-                    () if 1.0 - correlation.abs() < NEAR || batch.coincide(i, j) => COINCIDENT,
-                    () => CLOSED_FORM,
+                // A correlation with a constant is NaN: nothing is coincident.
+                let near = 1.0 - correlation.abs() < NEAR || batch.coincide(i, j);
+                let relative = match (tolerances.numerical, near) {
+                    (true, _) => NUMERICAL,
+                    (false, true) => tolerances.coincident,
+                    (false, false) => CLOSED_FORM,
                 };
                 checks.close(|| format!("{key}[{i}, {}]", j - offset), found[i * n + j], expected, relative * scale);
             }
         }
     }
-    Ok(checks)
+    Ok(())
+}
+
+/// The error of a reference near coincident inputs. Near correlation 1 a jump has a kernel with a square root in it, and
+/// a kink has one in the derivative: an error `e` in the covariance becomes `sqrt(e)` in the covariance behind a jump,
+/// and in the tangent kernel behind a kink. Both start at rounding.
+fn coincident(layers: &[Layer]) -> f64 {
+    fn pass(layers: &[Layer], nngp: &mut f64, ntk: &mut f64) {
+        for layer in layers {
+            match layer {
+                Layer::Parallel { branches } => branches.iter().for_each(|branch| pass(branch, nngp, ntk)),
+                Layer::Sign {} | Layer::RectifiedMonomial { degree: 0 } => *nngp = nngp.sqrt(),
+                Layer::Relu {}
+                | Layer::LeakyRelu { .. }
+                | Layer::ABRelu { .. }
+                | Layer::Abs {}
+                | Layer::RectifiedMonomial { .. } => *ntk += nngp.sqrt(),
+                _ => {}
+            }
+        }
+    }
+    let (mut nngp, mut ntk) = (f64::EPSILON, 0.0);
+    pass(layers, &mut nngp, &mut ntk);
+    COINCIDENT.max(nngp).max(ntk)
 }
 
 /// Both batches as one, so that every kernel between them is in one matrix.
@@ -88,7 +144,8 @@ impl Batch {
         if first.shape.len() < 2 || first.shape[1..] != second.shape[1..] {
             return Err(Trouble::not_covered("the inputs have different shapes or no channels"));
         }
-        let size = |s: usize| u32::try_from(s).map_err(|_| Trouble::not_covered("an input with more than 2^32 entries"));
+        let size =
+            |s: usize| u32::try_from(s).map_err(|_| Trouble::not_covered("an input with more than 2^32 entries"));
         let inputs = size(first.shape[0] + second.shape[0])?;
         let (channels, positions) = first.shape[1..].split_last().map_or((0, &[][..]), |(c, p)| (*c, p));
         let positions: Vec<u32> = positions.iter().map(|&p| size(p)).collect::<Result<_, _>>()?;
@@ -110,17 +167,47 @@ impl Batch {
     /// The limiting kernels of the network of a list of layers. `closed` asks for full precision.
     pub(super) fn kernels(&self, layers: &[Layer], closed: bool) -> Result<LimitKernels, Trouble> {
         let network = network(layers, &self.shape).map_err(Trouble::not_covered)?;
+        let data = self.numbers(&network)?.into_iter().fold(Data::new(), |d, (id, x)| d.with(id, x.to_vec()));
+        let precision = if closed { 1e-12 } else { NUMERICAL / 100.0 };
+        let asked = Tolerance { absolute: precision, relative: precision, max_points: 1 << 20, ..Tolerance::default() };
+        limit_kernels(&network, &data, asked)
+    }
+
+    /// The same kernels by a compiled plan.
+    fn compiled(&self, layers: &[Layer], closed: bool) -> Result<LimitKernels, Trouble> {
+        let network = network(layers, &self.shape).map_err(Trouble::not_covered)?;
+        let kernels = kernels(&network).map_err(Trouble::failed)?;
+        let output = kernels.outputs.first().ok_or_else(|| Trouble::failed("the network has no output"))?;
+        let nngp = output.nngp.ok_or_else(|| Trouble::failed("the output has no NNGP kernel"))?;
+        let mut deriver = Deriver::new(&kernels.program);
+        let nngp = deriver.scalar(nngp).map_err(Trouble::failed)?;
+        let ntk = deriver.scalar(output.ntk).map_err(Trouble::failed)?;
+        let graph = deriver.into_graph();
+        let queries = [Query::new("nngp", nngp), Query::new("ntk", ntk)];
+        let plan = lower(&graph, &kernels.program, &queries).map_err(Trouble::failed)?;
+        let inputs = Inputs::new(self.shape.inputs as usize);
+        let inputs = self.numbers(&network)?.into_iter().fold(inputs, |all, (id, x)| all.with(id, x));
+        let options = Options { tolerance: if closed { 1e-11 } else { NUMERICAL / 100.0 }, ..Options::default() };
+        let mut values = plan.run(&inputs, None, &options).map_err(Trouble::failed)?.values.into_iter();
+        let mut next = || values.next().ok_or_else(|| Trouble::failed("a query has no answer"));
+        Ok(LimitKernels { nngp: next()?, ntk: next()?, parts: BTreeMap::new() })
+    }
+
+    /// The numbers of the network's data.
+    fn numbers(&self, network: &Network) -> Result<Vec<(ValueId, &[f64])>, Trouble> {
         let xi = network.program.find("xi").ok_or_else(|| Trouble::failed("the network has no data `xi`"))?;
-        let mut data = Data::new().with(xi, self.x.clone());
+        let mut numbers = vec![(xi, &self.x[..])];
         match (network.program.find("pattern"), &self.patterns) {
-            (Some(pattern), Some(numbers)) => data = data.with(pattern, numbers.clone()),
+            (Some(pattern), Some(of_pattern)) => numbers.push((pattern, of_pattern)),
             (None, None) => {}
             _ => return Err(Trouble::not_covered("patterns without an Aggregate, or the other way round")),
         }
-        let precision = if closed { 1e-12 } else { NUMERICAL / 100.0 };
-        let asked =
-            Tolerance { absolute: precision, relative: precision, max_points: 1 << 20, ..Tolerance::default() };
-        limit_kernels(&network, &data, asked)
+        Ok(numbers)
+    }
+
+    /// The number of positions of an input.
+    fn positions(&self) -> u32 {
+        self.shape.positions.iter().fold(1, |all, &p| all.saturating_mul(p))
     }
 
     /// Whether two inputs are parallel, up to rounding.

@@ -44,7 +44,8 @@ pub fn limit_kernels(network: &Network, data: &Data, asked: Tolerance) -> Result
     };
     let nngp = derive(output.nngp.ok_or_else(reason)?)?;
     let ntk = derive(output.ntk)?;
-    let parts = output.ntk_parts.iter().map(|(&p, &part)| Ok((p, derive(part)?))).collect::<Result<Vec<_>, Trouble>>()?;
+    let parts =
+        output.ntk_parts.iter().map(|(&p, &part)| Ok((p, derive(part)?))).collect::<Result<Vec<_>, Trouble>>()?;
     let graph = deriver.into_graph();
     let mut evaluator = Evaluator::new(&graph, program, data, asked).map_err(Trouble::failed)?;
     let further = vec![0; output.indices.len().saturating_sub(1)];

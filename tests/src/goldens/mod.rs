@@ -9,6 +9,7 @@ mod empirical;
 mod json;
 mod kernels;
 mod limits;
+mod nth;
 mod ntk_exact;
 mod ntk_train;
 mod predict;
@@ -209,6 +210,7 @@ pub fn reader(stem: &str) -> Option<Reader> {
         "empirical" => Some(empirical::cases),
         "predict" => Some(predict::cases),
         "tp_rnn" => Some(tp_rnn::cases),
+        "nth_goldens" => Some(nth::cases),
         _ if stem.starts_with("ntk_train_") => Some(ntk_train::cases),
         _ => None,
     }

@@ -6,8 +6,8 @@ use netsor_predict::{KernelDescent, Mat, SquaredError};
 use netsor_zoo::{Mlp, Network, Rnn, Tied};
 use serde_json::Value;
 
-use super::limits::{LimitKernels, asked, limit_kernels};
 use super::json::{Array, count, counts, field, float, list, text};
+use super::limits::{LimitKernels, asked, limit_kernels};
 use super::{Case, Checks, Trouble};
 
 /// The reference is accurate to about 1e-12, but its author states 1e-8; 1e-6 for `tied`.

@@ -122,9 +122,8 @@ fn check(case: &Value) -> Result<Checks, Trouble> {
             return Err(Trouble::not_covered(format!("{count} steps of descent")));
         }
         let (f0, f0_test) = (f0.as_ref(), f0_test.as_ref());
-        let mut descent =
-            KernelDescent::new(ntk.as_ref(), ntk_test.as_ref(), y.as_ref(), f0, f0_test, SquaredError)
-                .map_err(Trouble::failed)?;
+        let mut descent = KernelDescent::new(ntk.as_ref(), ntk_test.as_ref(), y.as_ref(), f0, f0_test, SquaredError)
+            .map_err(Trouble::failed)?;
         for _ in 0..count {
             descent.step_full(eta).map_err(Trouble::failed)?;
         }
@@ -184,7 +183,8 @@ fn integrated(
                     // Labels are the numbers of the points modulo the outputs.
                     let label = |i: usize, j: usize| f64::from(u8::from(i % f0.ncols() == j));
                     let labels = Mat::from_fn(f0.nrows(), f0.ncols(), label);
-                    let flow = LossFlow::new(k, labels.as_ref(), f0, CrossEntropy, &options).map_err(Trouble::failed)?;
+                    let flow =
+                        LossFlow::new(k, labels.as_ref(), f0, CrossEntropy, &options).map_err(Trouble::failed)?;
                     let state = flow.at(t, 1e-11).map_err(Trouble::failed)?;
                     let test = state.test(k_test, f0_test);
                     (Ok(state.f_train), test)

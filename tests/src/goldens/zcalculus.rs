@@ -302,16 +302,16 @@ fn set_laws(program: &mut Program, case: &Value, vectors: &[ValueId]) -> Result<
         Ok(program.exprs.constant(value))
     };
     let mut laws = Vec::new();
-    for k in 0..count {
+    for (k, &mean) in mean.iter().enumerate() {
         let mut cross = Vec::new();
-        for j in 0..k {
+        for (j, &earlier) in vectors.iter().enumerate().take(k) {
             let entry = covariance.numbers[k * count + j];
             if entry != 0.0 {
-                cross.push((vectors[j], constant(entry)?));
+                cross.push((earlier, constant(entry)?));
             }
         }
         let own = constant(covariance.numbers[k * count + k])?;
-        laws.push(Law { mean: constant(mean[k])?, covariance: own, cross });
+        laws.push(Law { mean: constant(mean)?, covariance: own, cross });
     }
     for (vector, law) in vectors.iter().zip(laws) {
         program.values[vector.index()].instr = Instr::Gaussian(law);

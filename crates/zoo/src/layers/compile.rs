@@ -1,5 +1,7 @@
 //! From a list of layers to a network.
 
+mod mixing;
+
 use netsor_ir::number::{Power, fraction, from_f64, integer, power};
 use netsor_ir::{Axis, Dim, ExprId, Func, Guard, Id, Index, Instr, Kind, Network, Number, Parameter, ValueId};
 
@@ -115,8 +117,8 @@ impl Compiler {
         LayerError::Unsupported { at: self.position.join(":"), reason: reason.to_owned() }
     }
 
-    fn shape(&self, expected: &str, found: impl ToString) -> LayerError {
-        LayerError::Shape { at: self.position.join(":"), expected: expected.to_owned(), found: found.to_string() }
+    fn shape(&self, expected: &str, found: impl Into<String>) -> LayerError {
+        LayerError::Shape { at: self.position.join(":"), expected: expected.to_owned(), found: found.into() }
     }
 
     /// The axis of `size` positions with this stem, made at first use, so that branches of one size share it.
@@ -180,8 +182,7 @@ impl Compiler {
             Layer::Dense { .. } => self.affine(&x, &Affine::of_dense(layer), &[])?,
             Layer::Conv { filter_shape, strides, padding, w_std, b_std, out_chan, parameterization } => {
                 let windows = self.windows(&x, filter_shape, strides.as_deref(), *padding)?;
-                let affine =
-                    Affine { w_std: *w_std, b_std: *b_std, size: *out_chan, scaling: *parameterization };
+                let affine = Affine { w_std: *w_std, b_std: *b_std, size: *out_chan, scaling: *parameterization };
                 self.affine(&x, &affine, &windows)?
             }
             Layer::AvgPool { window_shape, strides, padding, normalize_edges } => {
@@ -274,7 +275,11 @@ impl Compiler {
         Ok(Tensor { positions: x.positions.clone(), blocks })
     }
 
-    fn combine(&mut self, tensors: &[Tensor], f: fn(&mut netsor_ir::Exprs, ExprId, ExprId) -> ExprId) -> Compile<Tensor> {
+    fn combine(
+        &mut self,
+        tensors: &[Tensor],
+        f: fn(&mut netsor_ir::Exprs, ExprId, ExprId) -> ExprId,
+    ) -> Compile<Tensor> {
         let [first, rest @ ..] = tensors else { return Err(self.shape("at least one input", "none")) };
         let mut blocks = Vec::new();
         for (k, block) in first.blocks.iter().enumerate() {
@@ -374,8 +379,7 @@ impl Compiler {
             let vars = |from: u32, to: u32| (from..to).map(Index::Var);
             let of_matrix: Vec<Index> = vars(1, 1 + t).chain(vars(1 + t + p, all)).collect();
             let of_vector: Vec<Index> = vars(0, 1).chain(vars(1 + t, all)).collect();
-            let product_family: Vec<(&str, Id<Axis>)> =
-                product_family.iter().map(|(n, a)| (n.as_str(), *a)).collect();
+            let product_family: Vec<(&str, Id<Axis>)> = product_family.iter().map(|(n, a)| (n.as_str(), *a)).collect();
             let name = self.name(if readout { "o" } else { "g" });
             let y = self.b.program.matmul(&name, &product_family, (w, &of_matrix), readout, (block.value, &of_vector));
             // Sum over taps with the positions that they reach, and over positions that have become channels.
@@ -539,146 +543,6 @@ impl Compiler {
             [block] if block.flat.is_empty() => Ok(block),
             _ => Err(self.unsupported("this layer after Flatten or FanInConcat")),
         }
-    }
-
-    fn layer_norm(&mut self, x: &Tensor) -> Compile<Tensor> {
-        let block = self.vectors(x)?.clone();
-        let family = self.family(&x.positions, &[]);
-        let names: Vec<(&str, Id<Axis>)> = family.iter().map(|(n, a)| (n.as_str(), *a)).collect();
-        let all = own(family.len());
-        let epsilon = from_f64(EPSILON).ok_or(ZooError::NotFinite { what: "epsilon", value: EPSILON })?;
-        let (mean_name, variance_name, name) = (self.name("mean"), self.name("variance"), self.name("x"));
-        let p = &mut self.b.program;
-        let member = p.member(block.value, &all);
-        let mean = p.moment(&mean_name, &names, member);
-        let mean = p.member(mean, &all);
-        let centred = p.exprs.sub(member, mean);
-        let square = p.exprs.pow(centred, power(2, 1));
-        let variance = p.moment(&variance_name, &names, square);
-        let variance = p.member(variance, &all);
-        let epsilon = p.exprs.constant(epsilon);
-        let sum = p.exprs.add(variance, epsilon);
-        let root = p.exprs.apply(Func::Sqrt, sum);
-        let y = p.exprs.div(centred, root);
-        let value = self.define(&name, &family, block.dim, y);
-        Ok(Tensor { positions: x.positions.clone(), blocks: vec![Block { value, ..block }] })
-    }
-
-    /// `y[i, q] = sum p weight(i, p, q) x[i, p]` over one or more axes of positions.
-    fn mix(
-        &mut self,
-        x: &Tensor,
-        weight: impl FnOnce(&mut NetworkBuilder, &[Index], &[Index]) -> ExprId,
-    ) -> Compile<Tensor> {
-        let block = self.vectors(x)?.clone();
-        let family = self.family(&x.positions, &[]);
-        let rank = family.len() as u32;
-        let variables: Vec<_> =
-            x.positions.iter().enumerate().map(|(k, &axis)| (Index::Var(rank + k as u32), axis)).collect();
-        let from: Vec<Index> = variables.iter().map(|&(index, _)| index).collect();
-        let to: Vec<Index> = (1..rank).map(Index::Var).collect();
-        let weight = weight(&mut self.b, &from, &to);
-        let indices: Vec<Index> = [Index::Var(0)].into_iter().chain(from).collect();
-        let member = self.b.program.member(block.value, &indices);
-        let term = self.b.program.exprs.mul(weight, member);
-        let sum = self.b.program.exprs.sum(&variables, [], term);
-        let name = self.name("a");
-        let value = self.define(&name, &family, block.dim, sum);
-        Ok(Tensor { positions: x.positions.clone(), blocks: vec![Block { value, ..block }] })
-    }
-
-    fn aggregate(&mut self, x: &Tensor) -> Compile<Tensor> {
-        let [axis] = x.positions[..] else {
-            return Err(self.shape("one axis of positions", format!("{} axes", x.positions.len())));
-        };
-        let pattern = match self.b.program.find("pattern") {
-            Some(pattern) => pattern,
-            None => {
-                let family = [("i", self.i), ("p", axis), ("p'", axis)];
-                self.b.program.data("pattern", &family, Kind::Scalar)
-            }
-        };
-        if self.b.program.value(pattern).ty.family != [self.i, axis, axis] {
-            return Err(self.shape("the same positions in every Aggregate", "different positions"));
-        }
-        self.mix(x, |b, from, to| {
-            let indices: Vec<Index> = [Index::Var(0)].iter().chain(from).chain(to).copied().collect();
-            b.program.member(pattern, &indices)
-        })
-    }
-
-    fn attention(&mut self, x: &Tensor, layer: &Layer) -> Compile<Tensor> {
-        let &Layer::GlobalSelfAttention {
-            linear_scaling,
-            w_key_std,
-            w_query_std,
-            w_value_std,
-            w_out_std,
-            b_std,
-            attention_mechanism,
-        } = layer
-        else {
-            return Err(self.unsupported("not an attention layer"));
-        };
-        if !linear_scaling {
-            return Err(self.unsupported("attention with scores over the square root of the width, which stay random"));
-        }
-        if x.positions.is_empty() {
-            return Err(self.shape("positions", "none"));
-        }
-        let block = self.vectors(x)?.clone();
-        // scores[i, p, q] = W_key_std W_query_std <x_p, x_q> / channels, which has a limit.
-        let doubled: Vec<Id<Axis>> = x.positions.iter().chain(&x.positions).copied().collect();
-        let pairs = self.family(&doubled, &[]);
-        let pair_names: Vec<(&str, Id<Axis>)> = pairs.iter().map(|(n, a)| (n.as_str(), *a)).collect();
-        let r = x.positions.len() as u32;
-        let first: Vec<Index> = (0..=r).map(Index::Var).collect();
-        let second: Vec<Index> = [Index::Var(0)].into_iter().chain((r + 1..=2 * r).map(Index::Var)).collect();
-        let std = w_key_std * w_query_std;
-        let std = from_f64(std).ok_or(ZooError::NotFinite { what: "W_key_std * W_query_std", value: std })?;
-        let (moment_name, weight_name) = (self.name("m"), self.name("w"));
-        let p = &mut self.b.program;
-        let (a, b) = (p.member(block.value, &first), p.member(block.value, &second));
-        let product = p.exprs.mul(a, b);
-        let moment = p.moment(&moment_name, &pair_names, product);
-        let member = p.member(moment, &own(pairs.len()));
-        let std = p.exprs.constant(std);
-        let score = p.exprs.mul(std, member);
-        let unnormalised = match attention_mechanism {
-            Attention::Softmax => p.exprs.apply(Func::Exp, score),
-            Attention::Identity => score,
-            Attention::Abs => p.exprs.apply(Func::Abs, score),
-            Attention::Relu => p.exprs.apply(Func::Relu, score),
-        };
-        let weights = p.scalar(&weight_name, &pair_names, unnormalised);
-        let norm = if attention_mechanism == Attention::Softmax {
-            let single = self.family(&x.positions, &[]);
-            let names: Vec<(&str, Id<Axis>)> = single.iter().map(|(n, a)| (n.as_str(), *a)).collect();
-            let name = self.name("z");
-            let p = &mut self.b.program;
-            let variables: Vec<_> = second[1..].iter().copied().zip(x.positions.iter().copied()).collect();
-            let member = p.member(weights, &own(pairs.len()));
-            let sum = p.exprs.sum(&variables, [], member);
-            Some(p.scalar(&name, &names, sum))
-        } else {
-            None
-        };
-        let mixed = self.mix(x, |b, from, to| {
-            let at = |rest: &[&[Index]]| -> Vec<Index> {
-                [Index::Var(0)].into_iter().chain(rest.concat()).collect()
-            };
-            let weight = b.program.member(weights, &at(&[to, from]));
-            match norm {
-                Some(norm) => {
-                    let norm = b.program.member(norm, &at(&[to]));
-                    b.program.exprs.div(weight, norm)
-                }
-                None => weight,
-            }
-        })?;
-        let scale = |w_std, b_std| Affine { w_std, b_std, size: None, scaling: Scaling::Ntk };
-        let values = self.affine(&mixed, &scale(w_value_std, None), &[])?;
-        self.affine(&values, &scale(w_out_std, b_std), &[])
     }
 }
 

@@ -146,9 +146,14 @@ pub enum Layer {
     GlobalSumPool {},
     Identity {},
     Relu {},
-    LeakyRelu { alpha: f64 },
+    LeakyRelu {
+        alpha: f64,
+    },
     /// `a min(x, 0) + b max(x, 0)`
-    ABRelu { a: f64, b: f64 },
+    ABRelu {
+        a: f64,
+        b: f64,
+    },
     Abs {},
     Sign {},
     /// `a erf(b x) + c`
@@ -204,13 +209,21 @@ pub enum Layer {
     /// `exp(-x^2) sin(x)`
     Gabor {},
     /// `x^degree`
-    Monomial { degree: u32 },
+    Monomial {
+        degree: u32,
+    },
     /// `max(x, 0)^degree`
-    RectifiedMonomial { degree: u32 },
+    RectifiedMonomial {
+        degree: u32,
+    },
     /// `sum coef[k] x^k`
-    Polynomial { coef: Vec<f64> },
+    Polynomial {
+        coef: Vec<f64>,
+    },
     /// The Hermite polynomial `He_degree / sqrt(degree!)`.
-    Hermite { degree: u32 },
+    Hermite {
+        degree: u32,
+    },
     /// A function of the language by its name.
     Elementwise {
         #[serde(rename = "fn")]
@@ -224,9 +237,13 @@ pub enum Layer {
         deg: Option<u32>,
     },
     /// Copies.
-    FanOut { num: u32 },
+    FanOut {
+        num: u32,
+    },
     /// One list of layers for each copy.
-    Parallel { branches: Vec<Vec<Layer>> },
+    Parallel {
+        branches: Vec<Vec<Layer>>,
+    },
     FanInSum {},
     /// The coordinatewise product.
     FanInProd {},
@@ -241,9 +258,14 @@ pub enum Layer {
         axis: i32,
     },
     /// Random zeros with the given probability of keeping, and rescaling.
-    Dropout { rate: f64 },
+    Dropout {
+        rate: f64,
+    },
     /// A kernel that belongs to no activation.
-    ExpNormalized { gamma: f64, shift: f64 },
+    ExpNormalized {
+        gamma: f64,
+        shift: f64,
+    },
     /// Attention over all positions with scores `W_key_std W_query_std <x_p, x_q> / channels`.
     GlobalSelfAttention {
         #[serde(default = "yes")]
