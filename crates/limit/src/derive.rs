@@ -213,7 +213,9 @@ impl<'p> Deriver<'p> {
                     let scalar = self.expander.shape(&self.graph, body).is_scalar();
                     let mean = if scalar { body } else { self.expectation(body, &value.name)? };
                     if self.graph.pool.is_zero(mean) && !self.graph.pool.is_zero(body) {
-                        let def = self.define(Def { arity: rank, body: Body::Vanishing });
+                        // One for each value: two scalars that vanish need not cancel.
+                        self.graph.defs.push(Def { arity: rank, body: Body::Vanishing });
+                        let def = DefId::new(self.graph.defs.len() - 1);
                         let symbol = self.graph.def_symbol(def);
                         return Ok(plain(self.graph.pool.reference(symbol, own)));
                     }

@@ -21,7 +21,7 @@ use smallvec::smallvec;
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::graph::{Body, Def, DefId, Graph};
-use crate::terms::{Term, scalar_part};
+use crate::terms::{Term, order, scalar_part};
 
 /// The slots of the factors of one monomial: each a centred linear form.
 #[derive(Default)]
@@ -45,14 +45,19 @@ impl Deriver<'_> {
         let terms = self.expander.expand(&mut self.graph, canonical, name)?;
         let mut total = self.graph.pool.integer(0);
         for term in &terms {
-            if term.width.is_positive() {
-                let power = term.width.to_string();
-                return Err(LimitError::NotAScalar { name: name.to_owned(), power });
-            }
             if term.width.is_negative() {
                 continue;
             }
             let value = self.expect_term(term, name)?;
+            if term.width.is_positive() {
+                // The mean of something centred is a vanishing scalar, too.
+                let centred = Power::new(i64::from(self.graph.pool.is_zero(value)), 2);
+                if (order(&self.graph, term) - centred).is_negative() {
+                    continue;
+                }
+                let power = term.width.to_string();
+                return Err(LimitError::NotAScalar { name: name.to_owned(), power });
+            }
             let scalars = scalar_part(&mut self.graph, term);
             let value = self.graph.pool.mul(scalars, value);
             let value = self.graph.pool.sum(&term.variables, term.guards.iter().cloned(), value);

@@ -195,7 +195,7 @@ impl Expander {
     pub(crate) fn expand(&mut self, graph: &mut Graph, root: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
         let mut terms = collect(self.expand_node(graph, root, name)?);
         // Only now is it known which power of the width multiplies a vanishing scalar.
-        terms.retain(|t| t.width.is_positive() || !t.scalars.iter().any(|&s| vanishes(graph, s)));
+        terms.retain(|t| !t.scalars.iter().any(|&s| vanishes(graph, s)) || !order(graph, t).is_negative());
         Ok(terms)
     }
 
@@ -322,6 +322,13 @@ impl Expander {
         }
         Ok(if power.is_negative() { graph.pool.integer(0) } else { value })
     }
+}
+
+/// The exponent of `n` in the size of a term: each scalar whose limit is 0 counts as `n^(-1/2)`, the order of a mean of
+/// centred coordinates by the central limit theorem.
+pub(crate) fn order(graph: &Graph, term: &Term) -> Power {
+    let vanishing = term.scalars.iter().filter(|&&s| vanishes(graph, s)).count();
+    term.width - Power::new(vanishing as i64, 2)
 }
 
 fn vanishes(graph: &Graph, scalar: ExprId) -> bool {

@@ -94,6 +94,32 @@ fn a_fluctuation_is_not_a_scalar() {
     assert!(deriver.graph().pool.is_zero(limit));
 }
 
+/// Two moments that vanish and one root of the width vanish together, but they do not cancel.
+#[test]
+fn fluctuations_have_an_order() {
+    let (mut p, w, v) = start(1);
+    let y = p.matmul("y", &[], (w, &[]), false, (v, &[]));
+    let (of_v, of_y) = (p.member(v, &[]), p.member(y, &[]));
+    let (first, second) = (p.moment("m", &[], of_v), p.moment("k", &[], of_y));
+    let (m, k) = (p.member(first, &[]), p.member(second, &[]));
+    let root = p.exprs.width(power(1, 2));
+    let scaled = p.exprs.mul(root, m);
+    let product = p.exprs.mul(scaled, k);
+    let small = p.scalar("small", &[], product);
+    // n^(1/2) m times a coordinate that is centred: its mean is m k again.
+    let centred = p.exprs.mul(scaled, of_y);
+    let mean = p.moment("mean", &[], centred);
+    let difference = p.exprs.sub(m, k);
+    let difference = p.exprs.mul(root, difference);
+    let law = p.scalar("law", &[], difference);
+    let mut deriver = Deriver::new(&p);
+    for value in [small, mean] {
+        let limit = deriver.scalar(value).unwrap();
+        assert!(deriver.graph().pool.is_zero(limit));
+    }
+    assert!(matches!(deriver.scalar(law), Err(LimitError::NotAScalar { .. })));
+}
+
 /// Without closed forms the same numbers come from quadrature (the second road).
 #[test]
 fn quadrature_agrees_with_closed_forms() {
