@@ -2,13 +2,13 @@
 
 mod mixing;
 
-use netsor_ir::number::{Power, fraction, from_f64, integer, power};
-use netsor_ir::{Axis, Dim, ExprId, Func, Guard, Id, Index, Instr, Kind, Network, Number, Parameter, ValueId};
+use netsor_ir::number::{Power, fraction, integer, power};
+use netsor_ir::{Axis, Dim, ExprId, Guard, Id, Index, Instr, Kind, Network, Number, Parameter, ValueId};
 
 use super::activation::{Refusal, apply};
 use super::window::Window;
-use super::{Attention, Border, InputShape, Layer, LayerError, Scaling};
-use crate::builder::{NetworkBuilder, ZooError, own, positive};
+use super::{Border, InputShape, Layer, LayerError, Scaling};
+use crate::builder::{NetworkBuilder, own, positive};
 
 /// Names of the axes of positions.
 const LETTERS: [&str; 4] = ["p", "q", "r", "s"];

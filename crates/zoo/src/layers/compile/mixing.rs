@@ -1,7 +1,7 @@
 //! Layers that mix positions or channels: layer norm, aggregation over a graph, attention.
 
-use netsor_ir::number::from_f64;
-use netsor_ir::{Axis, ExprId, Func, Id, Index};
+use netsor_ir::number::{from_f64, power};
+use netsor_ir::{Axis, ExprId, Func, Id, Index, Kind};
 
 use super::{Affine, Block, Compile, Compiler, EPSILON, Tensor};
 use crate::builder::{NetworkBuilder, ZooError, own};
