@@ -10,18 +10,24 @@ use pulp::Arch;
 
 use crate::plan::Homogeneous;
 
-/// Correlations this close to 1 are 1: the quotient has at most three roundings and its operands a few each.
+/// Correlations this close to 1 are 1: the product has a few roundings and its operands a few each.
 const PARALLEL: f64 = 1.0 - 16.0 * f64::EPSILON;
 
-/// `cov / (sd_u sd_v)` in [-1, 1]; 0 where a deviation is 0.
-pub(crate) fn correlation(cov: &[f64], sd_u: &[f64], sd_v: &[f64], out: &mut [f64]) {
+/// `cov inv_u inv_v`, not yet clamped.
+pub(crate) fn correlation(cov: &[f64], inv_u: &[f64], inv_v: &[f64], out: &mut [f64]) {
     vectorised(|| {
-        for (((o, &c), &u), &v) in out.iter_mut().zip(cov).zip(sd_u).zip(sd_v) {
-            let product = u * v;
-            let ratio = c / if product == 0.0 { 1.0 } else { product };
-            let ratio = if ratio > PARALLEL { 1.0 } else { ratio };
-            let ratio = if ratio < -PARALLEL { -1.0 } else { ratio };
-            *o = if product == 0.0 { 0.0 } else { ratio };
+        for (((o, &c), &u), &v) in out.iter_mut().zip(cov).zip(inv_u).zip(inv_v) {
+            *o = c * (u * v);
+        }
+    });
+}
+
+/// Rounds correlations next to 1 or beyond it to 1, and likewise at -1.
+pub(crate) fn clamp(rho: &mut [f64]) {
+    vectorised(|| {
+        for r in rho {
+            let above = if PARALLEL < *r { 1.0 } else { *r };
+            *r = if above < -PARALLEL { -1.0 } else { above };
         }
     });
 }

@@ -126,6 +126,12 @@ pub(crate) fn execute(
             }
         }
         Op::Apply(func, _) => apply(func.name(), vals, out),
+        Op::Inverse(_) => {
+            for (j, o) in out.iter_mut().enumerate() {
+                let x = vals[0].at(j);
+                *o = if x == 0.0 { 0.0 } else { 1.0 / x };
+            }
+        }
         Op::Correlation { .. } => {
             let [cov, u, v, _] = columns(vals, n, &mut scratch.columns);
             duals::correlation(cov, u, v, out);
@@ -135,11 +141,12 @@ pub(crate) fn execute(
                     row: 0,
                     column: 1,
                     covariance: cov[at],
-                    row_variance: u[at] * u[at],
-                    column_variance: v[at] * v[at],
+                    row_variance: (u[at] * u[at]).recip(),
+                    column_variance: (v[at] * v[at]).recip(),
                 };
                 return Err(Fault { at, source });
             }
+            duals::clamp(out);
         }
         Op::Angle(_) => {
             let [rho, ..] = columns(vals, n, &mut scratch.columns);
@@ -255,6 +262,11 @@ fn mean(f: u32, variance: f64, context: &Context<'_>, scratch: &mut Scratch) -> 
         }
         Shape::Erf { .. } => Ok(0.0),
         Shape::Gaussian { scale, rate } => Ok(scale / (1.0 + 2.0 * rate * variance).sqrt()),
+        Shape::ErfPair { scale, rates: [a, b] } => {
+            let mut out = [0.0];
+            duals::arcsine([&[variance]; 3], *a, *b, &mut out);
+            Ok(scale * out[0])
+        }
         shape => {
             // Ten times finer than what is asked of kernels: every later layer depends on it.
             let quick = shape

@@ -230,7 +230,8 @@ impl Lowering<'_> {
     fn correlation(&mut self, uu: Arg, cov: Arg, vv: Arg) -> Result<(Arg, Arg, Arg), KernelError> {
         let sd_u = self.op(Op::Power(uu, Real(0.5)))?;
         let sd_v = self.op(Op::Power(vv, Real(0.5)))?;
-        let rho = self.op(Op::Correlation { cov, sd_u, sd_v })?;
+        let (inv_u, inv_v) = (self.op(Op::Inverse(sd_u))?, self.op(Op::Inverse(sd_v))?);
+        let rho = self.op(Op::Correlation { cov, inv_u, inv_v })?;
         Ok((sd_u, sd_v, rho))
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Shape {
     Polynomials { right: Vec<f64>, left: Vec<f64>, zero: f64 },
     /// `scale erf(rate u)`
     Erf { scale: f64, rate: f64 },
+    /// `scale erf(a u) erf(b u)`
+    ErfPair { scale: f64, rates: [f64; 2] },
     /// `scale exp(-rate u^2)` with a positive rate.
     Gaussian { scale: f64, rate: f64 },
     /// Smooth.
@@ -54,7 +56,7 @@ impl Shape {
     pub(crate) fn is_smooth(&self) -> bool {
         match self {
             Self::Polynomials { right, left, .. } => right == left,
-            Self::Erf { .. } | Self::Gaussian { .. } | Self::Smooth => true,
+            Self::Erf { .. } | Self::ErfPair { .. } | Self::Gaussian { .. } | Self::Smooth => true,
             Self::Kinked | Self::Rough => false,
         }
     }
@@ -397,6 +399,9 @@ fn shape(graph: &Graph, key: &FunctionKey) -> Shape {
 /// Polynomials for positive and for negative arguments, and the value at zero as a polynomial of degree 0.
 type Sides = [Vec<f64>; 3];
 
+/// An operation on polynomials.
+type Binary<'a> = &'a dyn Fn(&[f64], &[f64]) -> Vec<f64>;
+
 fn product(all: Vec<Sides>) -> Option<Sides> {
     all.into_iter().try_fold([vec![1.0], vec![1.0], vec![1.0]], |a, b| {
         let sides = [0, 1, 2].map(|k| multiplied(&a[k], &b[k]));
@@ -416,7 +421,7 @@ impl Reader<'_> {
             let zero = p.iter().take(1).copied().collect();
             Some([p.clone(), p, zero])
         };
-        let zip = |a: &Sides, b: &Sides, f: &dyn Fn(&[f64], &[f64]) -> Vec<f64>| [0, 1, 2].map(|k| f(&a[k], &b[k]));
+        let zip = |a: &Sides, b: &Sides, f: Binary<'_>| [0, 1, 2].map(|k| f(&a[k], &b[k]));
         match self.graph.pool.node(id) {
             Expr::Const(value) => both(trimmed(vec![to_f64(value)])),
             Expr::Pi => both(vec![std::f64::consts::PI]),
@@ -479,16 +484,14 @@ impl Reader<'_> {
 
     /// A multiple of one error function or of Gaussians.
     fn bell(&self, factors: &[ExprId]) -> Option<Shape> {
-        let (mut scale, mut exponent, mut erf) = (1.0, 0.0, None);
+        let (mut scale, mut exponent, mut rates) = (1.0, 0.0, Vec::new());
         for &factor in factors {
             let node = self.graph.pool.node(factor);
             if let Some(c) = self.number(factor) {
                 scale *= c;
             } else if let Expr::Apply(Func::Erf, args) = node {
                 let rate = multiple(&self.sides(args[0])?[0])?;
-                if erf.replace(rate).is_some() {
-                    return None;
-                }
+                rates.push(rate);
             } else if let Expr::Apply(Func::Exp, args) = node {
                 let [p, q, _] = self.sides(args[0])?;
                 let [c, linear, square] = p[..] else { return None };
@@ -501,9 +504,10 @@ impl Reader<'_> {
                 return None;
             }
         }
-        match erf {
-            Some(rate) if exponent == 0.0 => Some(Shape::Erf { scale, rate }),
-            None if 0.0 < exponent => Some(Shape::Gaussian { scale, rate: exponent }),
+        match rates[..] {
+            [rate] if exponent == 0.0 => Some(Shape::Erf { scale, rate }),
+            [a, b] if exponent == 0.0 => Some(Shape::ErfPair { scale, rates: [a, b] }),
+            [] if 0.0 < exponent => Some(Shape::Gaussian { scale, rate: exponent }),
             _ => None,
         }
     }

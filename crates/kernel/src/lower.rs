@@ -86,7 +86,7 @@ pub fn lower(graph: &Graph, program: &Program, queries: &[Query]) -> Result<Plan
     for query in queries {
         let mut both = Vec::new();
         for at in [query.at.clone(), query.at.iter().map(|&a| if a == At::Col { At::Row } else { a }).collect()] {
-            let value = lowering.expr(query.expr, &at, &mut Vec::new()).map_err(|e| match e {
+            let value = lowering.expr(query.expr, &at, &[]).map_err(|e| match e {
                 KernelError::Variable { variable, found, .. } => {
                     KernelError::Variable { query: query.name.clone(), variable, found }
                 }
@@ -177,11 +177,11 @@ pub(crate) struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    pub(crate) fn expr(&mut self, root: ExprId, at: &[At], bound: &mut Vec<u32>) -> Result<Value, KernelError> {
+    pub(crate) fn expr(&mut self, root: ExprId, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
         stacker::maybe_grow(128 * 1024, 8 * 1024 * 1024, || self.expr_here(root, at, bound))
     }
 
-    fn expr_here(&mut self, root: ExprId, at: &[At], bound: &mut Vec<u32>) -> Result<Value, KernelError> {
+    fn expr_here(&mut self, root: ExprId, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
         let graph = self.graph;
         let mut order = Vec::new();
         let mut seen = FxHashSet::default();
@@ -368,11 +368,11 @@ impl Lowering<'_> {
         }
         let graph = self.graph;
         let value = match &graph.def(id).body {
-            Body::Scalar(expr) => self.expr(*expr, &at, &mut Vec::new())?,
+            Body::Scalar(expr) => self.expr(*expr, &at, &[])?,
             Body::Vanishing => Value::constant(0.0),
             Body::Expect { integrand, covariance, parameters } => {
                 let mut all = |exprs: &[ExprId]| -> Result<Vec<Value>, KernelError> {
-                    exprs.iter().map(|&e| self.expr(e, &at, &mut Vec::new()).map(Value::collected)).collect()
+                    exprs.iter().map(|&e| self.expr(e, &at, &[]).map(Value::collected)).collect()
                 };
                 let lower = all(covariance)?;
                 let parameters = all(parameters)?;
@@ -414,17 +414,17 @@ impl Lowering<'_> {
             assignments.push(bound.to_vec());
         });
         let mut total = Value::constant(0.0);
-        for mut bound in assignments {
+        for bound in assignments {
             let term = match &inner {
-                Some(found) => self.inner_product(found, at, &mut bound)?,
-                None => self.expr(sum.body, at, &mut bound)?,
+                Some(found) => self.inner_product(found, at, &bound)?,
+                None => self.expr(sum.body, at, &bound)?,
             };
             total = total.plus(term);
         }
         Ok(total.collected())
     }
 
-    fn inner_product(&mut self, found: &InnerProduct, at: &[At], bound: &mut Vec<u32>) -> Result<Value, KernelError> {
+    fn inner_product(&mut self, found: &InnerProduct, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
         let mut sides = Vec::new();
         for (value, indices) in &found.vectors {
             let all = resolve(indices, at, bound)?;

@@ -104,11 +104,13 @@ pub(crate) enum Op {
     Div(Arg, Arg),
     Power(Arg, Real),
     Apply(Func, Vec<Arg>),
-    /// `cov / (sd_u sd_v)` in [-1, 1], 0 where a deviation is 0.
+    /// `1 / x`, 0 where `x` is 0.
+    Inverse(Arg),
+    /// `cov inv_u inv_v` with inverse deviations, in [-1, 1].
     Correlation {
         cov: Arg,
-        sd_u: Arg,
-        sd_v: Arg,
+        inv_u: Arg,
+        inv_v: Arg,
     },
     /// `acos` of a correlation.
     Angle(Arg),
@@ -194,7 +196,10 @@ impl Op {
             Self::Div(a, b) => Self::Div(f(a), f(b)),
             Self::Power(a, p) => Self::Power(f(a), p),
             Self::Apply(func, args) => Self::Apply(func, args.into_iter().map(f).collect()),
-            Self::Correlation { cov, sd_u, sd_v } => Self::Correlation { cov: f(cov), sd_u: f(sd_u), sd_v: f(sd_v) },
+            Self::Inverse(a) => Self::Inverse(f(a)),
+            Self::Correlation { cov, inv_u, inv_v } => {
+                Self::Correlation { cov: f(cov), inv_u: f(inv_u), inv_v: f(inv_v) }
+            }
             Self::Angle(a) => Self::Angle(f(a)),
             Self::Rectified { rho, angle, sd_u, sd_v, u, v } => {
                 Self::Rectified { rho: f(rho), angle: f(angle), sd_u: f(sd_u), sd_v: f(sd_v), u, v }
@@ -221,7 +226,9 @@ impl Op {
                 Self::Linear { terms, constant }
             }
             Self::Product(a, b) if b < a => Self::Product(b, a),
-            Self::Correlation { cov, sd_u, sd_v } if sd_v < sd_u => Self::Correlation { cov, sd_u: sd_v, sd_v: sd_u },
+            Self::Correlation { cov, inv_u, inv_v } if inv_v < inv_u => {
+                Self::Correlation { cov, inv_u: inv_v, inv_v: inv_u }
+            }
             Self::Rectified { rho, angle, sd_u, sd_v, u, v } if (sd_v, v) < (sd_u, u) => {
                 Self::Rectified { rho, angle, sd_u: sd_v, sd_v: sd_u, u: v, v: u }
             }

@@ -17,25 +17,33 @@ use crate::function::{FunctionScratch, SlotFunction};
 pub(crate) const MAX_TERMS: usize = 192;
 /// Remainders are known at multiples of this.
 const STRIDE: usize = 8;
-/// Positive nodes of the trapezoid rule, and their spacing. At the last one `h_k(x) pdf(x)` is below 1e-15 for every
-/// `k`, and the spacing resolves `h_k` (wave number `sqrt(k)`) times functions of band width 80.
-const NODES: usize = 192;
-const SPACING: f64 = 1.0 / 16.0;
+/// The last node of the trapezoid rules: there `h_k(x) pdf(x)` is below 1e-15 for every `k`.
+const RANGE: f64 = 12.0;
+/// Nodes a unit of length. The coarse rule resolves `h_k` (wave number `sqrt(k)`) times functions of band width 29, the
+/// fine one of 80; a rule is trusted if half of its nodes give the same `E f^2`.
+const COARSE: usize = 8;
+const FINE: usize = 16;
 /// Correlations above this are handled one by one where they are few.
 const FEW: f64 = 0.9;
 
-/// The nodes and weights of the trapezoid rule on the positive half line, zero first.
+/// Two trapezoid rules, one with half the spacing of the other.
 pub(crate) struct Grid {
+    rules: [Rule; 2],
+}
+
+/// The nodes and weights of a trapezoid rule on the positive half line, zero first.
+struct Rule {
     nodes: Vec<f64>,
     weights: Vec<f64>,
     /// `h_k(x)` with the weight of `x`: row `k`.
     hermite: Vec<Vec<f64>>,
 }
 
-impl Grid {
-    fn new() -> Self {
-        let nodes: Vec<f64> = (0..=NODES).map(|n| n as f64 * SPACING).collect();
-        let weights: Vec<f64> = nodes.iter().map(|&x| SPACING * pdf(x)).collect();
+impl Rule {
+    fn new(density: usize) -> Self {
+        let spacing = 1.0 / density as f64;
+        let nodes: Vec<f64> = (0..=RANGE as usize * density).map(|n| n as f64 * spacing).collect();
+        let weights: Vec<f64> = nodes.iter().map(|&x| spacing * pdf(x)).collect();
         let mut hermite = vec![weights.clone()];
         let mut before = vec![0.0; nodes.len()];
         for k in 0..MAX_TERMS - 1 {
@@ -65,19 +73,47 @@ impl Grid {
         even[0] *= 0.5;
     }
 
-    /// `E f(s Z)`, or `None` where the rule is too coarse for `tolerance` (relative to the size of `f`).
-    pub(crate) fn mean(&self, f: &SlotFunction, sd: f64, tolerance: f64, scratch: &mut GridScratch) -> Option<f64> {
-        self.halves(f, sd, scratch);
-        let even = &scratch.even;
+    /// The sum of `value(n)` with the weights, that of every other node, and that of sizes.
+    fn sums(&self, value: impl Fn(usize) -> f64) -> [f64; 3] {
         let (mut full, mut half, mut size) = (0.0, 0.0, 0.0);
-        for (n, (w, e)) in self.weights.iter().zip(even).enumerate() {
-            full += w * e;
-            size += w * e.abs();
+        for (n, w) in self.weights.iter().enumerate() {
+            let term = w * value(n);
+            full += term;
+            size += term.abs();
             if n % 2 == 0 {
-                half += 2.0 * w * e;
+                half += 2.0 * term;
             }
         }
-        ((full - half).abs() <= tolerance * size).then_some(full)
+        [full, half, size]
+    }
+}
+
+impl Grid {
+    fn new() -> Self {
+        Self { rules: [Rule::new(COARSE), Rule::new(FINE)] }
+    }
+
+    /// `E f(s Z)`, or `None` where the rules are too coarse for `tolerance` (relative to the size of `f`).
+    pub(crate) fn mean(&self, f: &SlotFunction, sd: f64, tolerance: f64, scratch: &mut GridScratch) -> Option<f64> {
+        self.rules.iter().find_map(|rule| {
+            rule.halves(f, sd, scratch);
+            let [full, half, size] = rule.sums(|n| scratch.even[n]);
+            ((full - half).abs() <= tolerance * size).then_some(full)
+        })
+    }
+
+    /// The rule that is fine enough for `f`, with `E f(s Z)^2`; the values of `f` are left in `scratch`.
+    fn energy(&self, f: &SlotFunction, sd: f64, tolerance: f64, scratch: &mut GridScratch) -> Option<(&Rule, f64)> {
+        self.rules.iter().find_map(|rule| {
+            rule.halves(f, sd, scratch);
+            let (even, odd) = (&scratch.even, &scratch.odd);
+            // f(x)^2 + f(-x)^2; at zero the even part is halved already and the odd one vanishes.
+            let [full, half, _] = rule.sums(|n| {
+                let both = even[n] * even[n] + odd[n] * odd[n];
+                if n == 0 { both } else { 0.5 * both }
+            });
+            ((full - half).abs() <= tolerance * full).then_some((rule, full))
+        })
     }
 }
 
@@ -169,24 +205,12 @@ fn coefficients(
     (a, tails): (&mut [f64], &mut [f64]),
     scratch: &mut GridScratch,
 ) {
-    grid.halves(f, sd, scratch);
-    let (mut energy, mut half) = (0.0, 0.0);
-    for (n, w) in grid.weights.iter().enumerate() {
-        // f(x)^2 + f(-x)^2; at zero even is halved and odd vanishes.
-        let squares = 0.5 * (scratch.even[n] * scratch.even[n] + scratch.odd[n] * scratch.odd[n]);
-        let squares = if n == 0 { scratch.even[0] * scratch.even[0] } else { squares };
-        energy += w * squares;
-        if n % 2 == 0 {
-            half += 2.0 * w * squares;
-        }
-    }
-    let fine = (energy - half).abs() <= 0.01 * tolerance * energy;
-    if !fine {
+    let Some((rule, energy)) = grid.energy(f, sd, 0.01 * tolerance, scratch) else {
         a.fill(0.0);
         tails.fill(f64::INFINITY);
         return;
-    }
-    for (k, h) in grid.hermite.iter().enumerate() {
+    };
+    for (k, h) in rule.hermite.iter().enumerate() {
         let values = if k % 2 == 0 { &scratch.even } else { &scratch.odd };
         a[k] = dot(h, values);
     }
