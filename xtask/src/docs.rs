@@ -183,7 +183,7 @@ cargo no
         let output = ["x", "", " y"].map(str::to_owned).to_vec();
         assert_eq!(commands(page), [Shown { line: 2, command: "netsor a".to_owned(), output: output.clone() }]);
         assert_eq!(first_missing(&output, "0\nx\n1\n\n y\n"), None);
-        assert_eq!(first_missing(&output, "x\n y\n\n"), Some(""));
+        assert_eq!(first_missing(&output, "x\n y\n\n"), Some(" y"));
         assert_eq!(first_missing(&output, ""), Some("x"));
     }
 
