@@ -124,8 +124,8 @@ fn pair_parts(
     let size = inputs * inputs;
     let mut shares: Vec<Vec<f64>> = expected.numbers.chunks(size.max(1)).map(<[f64]>::to_vec).collect();
     if tied && shares.len() == 5 {
-        let of_w = (0..size).map(|k| shares[1][k] + shares[2][k] + shares[3][k]).collect();
-        shares = vec![shares[4].clone(), of_w, shares[0].clone()];
+        let sum = |a: usize, b: usize| (0..size).map(|k| shares[a][k] + shares[b][k]).collect();
+        shares = vec![sum(3, 4), sum(1, 2), shares[0].clone()];
     }
     if shares.len() != found.len() {
         return Err(Trouble::not_covered(format!("{} shares for {} parameters", shares.len(), found.len())));
