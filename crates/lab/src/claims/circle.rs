@@ -55,7 +55,7 @@ impl Claim for Circle {
         let n_angles = ctx.scale.pick(41, 61, 101);
         let widths: Vec<usize> =
             ctx.scale.pick(vec![64, 125, 250, 500], vec![125, 250, 500, 1000], vec![125, 500, 1000, 2500, 10000]);
-        let (n_seeds, n_trained) = ctx.scale.pick((256, 48), (384, 48), (200, 40));
+        let (n_seeds, n_trained) = ctx.scale.pick((256, 32), (384, 48), (200, 40));
         let gamma: Vec<f64> =
             (0..n_angles).map(|k| std::f64::consts::PI * (2.0 * k as f64 / (n_angles - 1) as f64 - 1.0)).collect();
         // x_0 comes first, the circle after it.

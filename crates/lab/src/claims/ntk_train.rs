@@ -53,7 +53,7 @@ impl Claim for NtkTrain {
             vec![64, 128, 256, 512, 1024],
             vec![64, 128, 256, 512, 1024, 2048, 4096],
         );
-        let n_seeds = ctx.scale.pick(96, 96, 200);
+        let n_seeds = ctx.scale.pick(64, 96, 200);
         let data = TwoClasses::load(ctx, (4, 9), (n_train, n_test))?;
         let network = Mlp { inputs: data.n_points() as u32, dim: 64, hidden: 2, ..Mlp::default() };
         let network = verify_network(network.network()?)?;
