@@ -164,7 +164,7 @@ pub struct Value {
     pub instr: Instr,
 }
 
-/// The body of a tensor program. Build one with [`crate::build::Builder`] or [`crate::parse`].
+/// The body of a tensor program. Build one with the methods of [`crate::build`] or with [`crate::syntax::parse`].
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     /// The name in the text.

@@ -52,7 +52,7 @@ impl Query {
     /// A kernel of an output with `n_axes` indices, the first of which is the input: the entry at the given positions
     /// of the other indices, those of the row's half and those of the column's. Missing positions are 0.
     ///
-    /// [`netsor_ir::transform::kernels`] makes such families `K[i, c, i', c']`.
+    /// [`netsor_ir::transform::kernels()`] makes such families `K[i, c, i', c']`.
     pub fn component(name: impl Into<String>, expr: ExprId, n_axes: usize, row: &[u32], col: &[u32]) -> Self {
         let half = |side: At, fixed: &[u32]| {
             let fixed = fixed.to_vec();

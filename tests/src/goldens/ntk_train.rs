@@ -109,8 +109,8 @@ fn check(file: &Value) -> Result<Checks, Trouble> {
 
 type Part = (String, Vec<f64>, Vec<f64>);
 
-/// The shares of the parameters, found and expected. The file of the tied network has five: `v`, then for the two uses
-/// of the one matrix the return path through both, and `u`.
+/// The shares of the parameters, found and expected. The file of the tied network has five: `v`, one for each of the two
+/// uses of the one matrix, and two for `u`, directly and by the return path through both uses.
 fn pair_parts(
     tied: bool,
     parameters: &[(String, ValueId)],

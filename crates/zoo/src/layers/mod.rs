@@ -1,6 +1,6 @@
 //! Networks as lists of layers, the way deep-learning libraries write them.
 //!
-//! A list and the shape of an input give a [`Network`]; nothing here knows a particular architecture. The names of the
+//! A list and the shape of an input give a [`netsor_ir::Network`]; nothing here knows a particular architecture. The names of the
 //! layers and of their options are those of `neural_tangents.stax`, so that a list can be read from JSON:
 //!
 //! ```
