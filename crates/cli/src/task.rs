@@ -80,7 +80,8 @@ impl DatasetArgs {
             bail!("{n_train} training and {n_test} test points: {} has {n} points", self.on);
         }
         let test = split.test.select(&(0..n_test).collect::<Vec<_>>())?;
-        let (train, test) = if split.train.labels().is_some() { (split.train, test) } else { standard(&split.train, &test)? };
+        let (train, test) =
+            if split.train.labels().is_some() { (split.train, test) } else { standard(&split.train, &test)? };
         let scaling = match self.scale {
             Scale::None => return Ok(Split { train, test }),
             Scale::Sphere if train.image_shape().is_some() => Scaling::unit_range(train.inputs()),

@@ -23,10 +23,10 @@ impl DataArgs {
         for text in &self.data {
             let (name, values) =
                 text.split_once('=').ok_or_else(|| anyhow!("--data {text}: expected NAME=FILE or NAME=[...]"))?;
-            let id = program
-                .find(name)
-                .filter(|&id| matches!(program.value(id).instr, Instr::Data))
-                .ok_or_else(|| anyhow!("--data {name}: `{}` has no data of this name{}", program.name, hint(program)))?;
+            let id =
+                program.find(name).filter(|&id| matches!(program.value(id).instr, Instr::Data)).ok_or_else(|| {
+                    anyhow!("--data {name}: `{}` has no data of this name{}", program.name, hint(program))
+                })?;
             if given.iter().any(|(other, _)| *other == id) {
                 bail!("--data {name}: given twice");
             }

@@ -154,7 +154,8 @@ fn a_network_has_kernels_that_add_up() {
 
 #[test]
 fn simulation_certifies_the_square() {
-    let args = ["certify", "examples/square.netsor", "--json", "--widths", "32,64,128", "--seeds", "400", "--margin", "0.1"];
+    let args =
+        ["certify", "examples/square.netsor", "--json", "--widths", "32,64,128", "--seeds", "400", "--margin", "0.1"];
     let result = json(&args);
     assert_eq!(result["verdict"], "holds", "{result}");
     assert_eq!(result["tests"].as_array().unwrap().len(), 7);

@@ -12,9 +12,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Parser;
 use netsor_lab::stats::{self, Average};
-use netsor_lab::{
-    Axis, Cell, Claim, Context, Figure, Outcome, ReproduceArgs, Series, Style, Table, Test,
-};
+use netsor_lab::{Axis, Cell, Claim, Context, Figure, Outcome, ReproduceArgs, Series, Style, Table, Test};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -29,12 +27,7 @@ struct Arguments {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let claims: Vec<Box<dyn Claim>> = vec![
-        Box::new(Rate),
-        Box::new(Bias),
-        Box::new(TooFewSeeds),
-        Box::new(NoData),
-    ];
+    let claims: Vec<Box<dyn Claim>> = vec![Box::new(Rate), Box::new(Bias), Box::new(TooFewSeeds), Box::new(NoData)];
     netsor_lab::run(&claims, &Arguments::parse().reproduce)
 }
 
@@ -50,10 +43,7 @@ fn measure(ctx: &Context, n_seeds: usize) -> anyhow::Result<Vec<Vec<f64>>> {
                     let gauss: f64 = StandardNormal.sample(&mut rng);
                     gauss * gauss
                 };
-                Ok(WIDTHS
-                    .iter()
-                    .map(|n| (0..*n).map(|_| square()).sum::<f64>() / *n as f64)
-                    .collect())
+                Ok(WIDTHS.iter().map(|n| (0..*n).map(|_| square()).sum::<f64>() / *n as f64).collect())
             })
         })
         .collect()
@@ -87,30 +77,15 @@ impl Claim for Rate {
 
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
         let samples = measure(ctx, ctx.scale.pick(60, 200, 1000))?;
-        let errors: Vec<Vec<f64>> = samples
-            .iter()
-            .map(|row| row.iter().map(|y| y - 1.0).collect())
-            .collect();
+        let errors: Vec<Vec<f64>> = samples.iter().map(|row| row.iter().map(|y| y - 1.0).collect()).collect();
         let x = WIDTHS.map(|n| n as f64);
         let curve = stats::slope_over_seeds(&x, &errors, Average::RootMeanSquare)?;
         let limit = stats::extrapolate_over_seeds(&x, &samples, &[1.0])?;
 
-        let mut table = Table::new(
-            "Errors by width",
-            ["$n$", "error", r"$\sqrt{2/n}$", "remark"],
-        );
+        let mut table = Table::new("Errors by width", ["$n$", "error", r"$\sqrt{2/n}$", "remark"]);
         for point in &curve.points {
-            let remark = if point.x < 100.0 {
-                Cell::from("smallest")
-            } else {
-                Cell::Missing(())
-            };
-            table.push([
-                point.x.into(),
-                point.y.into(),
-                (2.0 / point.x).sqrt().into(),
-                remark,
-            ]);
+            let remark = if point.x < 100.0 { Cell::from("smallest") } else { Cell::Missing(()) };
+            table.push([point.x.into(), point.y.into(), (2.0 / point.x).sqrt().into(), remark]);
         }
         let range = (x[0], x[4]);
         let measured = curve.points.iter().map(|point| (point.x, point.y));
@@ -119,21 +94,12 @@ impl Claim for Rate {
             x: Axis::log("width n"),
             y: Axis::log("root mean square error over seeds"),
             series: vec![
-                Series::reference_slope(
-                    "slope −1/2",
-                    -0.5,
-                    (x[0], 2.0 * curve.fit.at(x[0])),
-                    range,
-                ),
+                Series::reference_slope("slope −1/2", -0.5, (x[0], 2.0 * curve.fit.at(x[0])), range),
                 Series::reference_slope("slope −1", -1.0, (x[0], 2.0 * curve.fit.at(x[0])), range),
                 Series::new("measured", Style::Markers, measured)
                     .with_interval(curve.points.iter().map(|point| point.interval)),
                 Series::new("", Style::Line, x.map(|n| (n, curve.fit.at(n)))),
-                Series::new(
-                    "predicted",
-                    Style::Markers,
-                    x.map(|n| (n, (2.0 / n).sqrt())),
-                ),
+                Series::new("predicted", Style::Markers, x.map(|n| (n, (2.0 / n).sqrt()))),
             ],
             caption: "Bars are pointwise 95 % intervals.".to_owned(),
         };
@@ -142,27 +108,11 @@ impl Claim for Rate {
             x: Axis::log("width n"),
             y: Axis::linear("average of u²"),
             series: vec![
-                Series::new(
-                    "mean ± one standard deviation",
-                    Style::Band,
-                    x.map(|n| (n, 1.0)),
-                )
-                .with_interval(x.map(|n| (1.0 - (2.0 / n).sqrt(), 1.0 + (2.0 / n).sqrt()))),
-                Series::new(
-                    "seed 1",
-                    Style::Line,
-                    x.iter().copied().zip(samples[0].clone()),
-                ),
-                Series::new(
-                    "seed 2",
-                    Style::Line,
-                    x.iter().copied().zip(samples[1].clone()),
-                ),
-                Series::new(
-                    "seed 3",
-                    Style::Markers,
-                    x.iter().copied().zip(samples[2].clone()),
-                ),
+                Series::new("mean ± one standard deviation", Style::Band, x.map(|n| (n, 1.0)))
+                    .with_interval(x.map(|n| (1.0 - (2.0 / n).sqrt(), 1.0 + (2.0 / n).sqrt()))),
+                Series::new("seed 1", Style::Line, x.iter().copied().zip(samples[0].clone())),
+                Series::new("seed 2", Style::Line, x.iter().copied().zip(samples[1].clone())),
+                Series::new("seed 3", Style::Markers, x.iter().copied().zip(samples[2].clone())),
             ],
             caption: "Three seeds of many.".to_owned(),
         };
@@ -204,10 +154,7 @@ impl Claim for Bias {
         let widest: Vec<f64> = samples.iter().map(|row| row[4]).collect();
         let estimate = stats::mean(&widest)?;
         let test = Test::equals(r"$\mathbb{E}\, u^2$", &estimate, 1.2, 0.05)?;
-        Ok(Outcome {
-            tests: vec![test],
-            ..Outcome::default()
-        })
+        Ok(Outcome { tests: vec![test], ..Outcome::default() })
     }
 }
 
@@ -235,14 +182,9 @@ impl Claim for TooFewSeeds {
         let mut errors = measure(ctx, 3)?;
         errors.iter_mut().flatten().for_each(|y| *y -= 1.0);
         let x = WIDTHS.map(|n| n as f64);
-        let slope = stats::slope_over_seeds(&x, &errors, Average::RootMeanSquare)?
-            .fit
-            .slope;
+        let slope = stats::slope_over_seeds(&x, &errors, Average::RootMeanSquare)?.fit.slope;
         let test = Test::equals("slope", &slope, -0.5, 0.1)?;
-        Ok(Outcome {
-            tests: vec![test],
-            ..Outcome::default()
-        })
+        Ok(Outcome { tests: vec![test], ..Outcome::default() })
     }
 }
 
@@ -267,9 +209,6 @@ impl Claim for NoData {
     }
 
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
-        bail!(
-            "{}: no such file",
-            ctx.data_dir.join("missing.csv").display()
-        )
+        bail!("{}: no such file", ctx.data_dir.join("missing.csv").display())
     }
 }

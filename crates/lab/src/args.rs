@@ -77,32 +77,21 @@ pub fn run(claims: &[Box<dyn Claim>], args: &ReproduceArgs) -> anyhow::Result<Ex
         return Ok(ExitCode::SUCCESS);
     }
     let opts = args.options();
-    opts.cancel
-        .install_ctrl_c()
-        .context("installing the handler of Ctrl-C")?;
+    opts.cancel.install_ctrl_c().context("installing the handler of Ctrl-C")?;
     let summary = reproduce(claims, &opts)?;
     if args.json {
-        print(
-            &mut stdout,
-            &format!("{}\n", serde_json::to_string_pretty(&summary)?),
-        )?;
+        print(&mut stdout, &format!("{}\n", serde_json::to_string_pretty(&summary)?))?;
     } else {
         let coloured = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
         print(&mut stdout, &terminal::text(&summary, coloured))?;
-        print(
-            &mut stdout,
-            &format!("\nreport: {}\n", opts.out.join("report.html").display()),
-        )?;
+        print(&mut stdout, &format!("\nreport: {}\n", opts.out.join("report.html").display()))?;
     }
     Ok(summary.exit_code())
 }
 
 /// A reader that has seen enough (`| head`) is no error.
 fn print(stdout: &mut impl Write, text: &str) -> anyhow::Result<()> {
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -101,16 +101,9 @@ pub struct Table {
 
 impl Table {
     /// A table without rows.
-    pub fn new<S: Into<String>>(
-        title: impl Into<String>,
-        columns: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn new<S: Into<String>>(title: impl Into<String>, columns: impl IntoIterator<Item = S>) -> Self {
         let columns = columns.into_iter().map(Into::into).collect();
-        Self {
-            title: title.into(),
-            columns,
-            rows: Vec::new(),
-        }
+        Self { title: title.into(), columns, rows: Vec::new() }
     }
 
     /// Adds a row.
@@ -162,20 +155,9 @@ mod tests {
     #[test]
     fn outcomes_survive_json_to_the_last_bit() {
         let mut table = Table::new("t", ["n", "value", "remark"]);
-        table.push([
-            Cell::from(64_usize),
-            Cell::from(0.1 + 0.2),
-            Cell::from("ok"),
-        ]);
-        table.rows.push(vec![
-            Cell::Number(1.0),
-            Cell::Missing(()),
-            Cell::from("not run"),
-        ]);
-        let outcome = Outcome {
-            tables: vec![table],
-            ..Outcome::default()
-        };
+        table.push([Cell::from(64_usize), Cell::from(0.1 + 0.2), Cell::from("ok")]);
+        table.rows.push(vec![Cell::Number(1.0), Cell::Missing(()), Cell::from("not run")]);
+        let outcome = Outcome { tables: vec![table], ..Outcome::default() };
         let text = serde_json::to_string(&outcome).unwrap();
         assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
         assert!(outcome.check().is_ok());
@@ -185,27 +167,10 @@ mod tests {
     fn ragged_and_nan_tables_are_refused() {
         let mut table = Table::new("t", ["n", "value"]);
         table.push([1.0]);
-        let ragged = Outcome {
-            tables: vec![table.clone()],
-            ..Outcome::default()
-        };
-        assert!(
-            ragged
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("row 0 has 1 cells, expected 2")
-        );
+        let ragged = Outcome { tables: vec![table.clone()], ..Outcome::default() };
+        assert!(ragged.check().unwrap_err().to_string().contains("row 0 has 1 cells, expected 2"));
         table.rows = vec![vec![1.0.into(), f64::NAN.into()]];
-        let nan = Outcome {
-            tables: vec![table],
-            ..Outcome::default()
-        };
-        assert!(
-            nan.check()
-                .unwrap_err()
-                .to_string()
-                .contains("column `value` is NaN")
-        );
+        let nan = Outcome { tables: vec![table], ..Outcome::default() };
+        assert!(nan.check().unwrap_err().to_string().contains("column `value` is NaN"));
     }
 }

@@ -90,15 +90,12 @@ impl Progress {
     /// Progress that is shown nowhere.
     #[must_use]
     pub fn hidden() -> Self {
-        Self {
-            bar: ProgressBar::hidden(),
-        }
+        Self { bar: ProgressBar::hidden() }
     }
 
     /// Announces further units of work; may be called again when more are found.
     pub fn add_units(&self, count: usize) {
-        self.bar
-            .set_length(self.bar.length().unwrap_or(0) + count as u64);
+        self.bar.set_length(self.bar.length().unwrap_or(0) + count as u64);
     }
 
     /// One unit is done. [`Context::unit`] calls it.
@@ -131,23 +128,11 @@ impl Context {
     pub fn new(scale: Scale, seed: u64, data_dir: impl Into<PathBuf>) -> Self {
         let data_dir = data_dir.into();
         let (progress, cancel) = (Progress::hidden(), Cancel::default());
-        Self {
-            scale,
-            seed,
-            data_dir,
-            progress,
-            cancel,
-            units: None,
-        }
+        Self { scale, seed, data_dir, progress, cancel, units: None }
     }
 
     pub(crate) fn observed(self, progress: Progress, cancel: Cancel, units: PathBuf) -> Self {
-        Self {
-            progress,
-            cancel,
-            units: Some(units),
-            ..self
-        }
+        Self { progress, cancel, units: Some(units), ..self }
     }
 
     /// Progress of this claim.
@@ -166,11 +151,7 @@ impl Context {
     /// Ends the claim with [`Interrupted`] when stopping was asked for. Long loops that are not made
     /// of units call it now and then.
     pub fn checkpoint(&self) -> Result<(), Interrupted> {
-        if self.cancel.is_cancelled() {
-            Err(Interrupted)
-        } else {
-            Ok(())
-        }
+        if self.cancel.is_cancelled() { Err(Interrupted) } else { Ok(()) }
     }
 
     /// Runs one unit of work, a few seconds at most, and counts it as progress.
@@ -184,10 +165,7 @@ impl Context {
         T: Serialize + DeserializeOwned,
     {
         self.checkpoint()?;
-        let path = self
-            .units
-            .as_ref()
-            .map(|folder| folder.join(format!("{:016x}.json", fnv1a(key.as_bytes()))));
+        let path = self.units.as_ref().map(|folder| folder.join(format!("{:016x}.json", fnv1a(key.as_bytes()))));
         if let Some(value) = path.as_deref().and_then(|path| read_unit(path, key)) {
             self.progress.step();
             return Ok(value);
@@ -223,21 +201,15 @@ mod tests {
     #[test]
     fn seeds_are_split_mix() {
         let ctx = Context::new(Scale::Quick, 1_234_567, "");
-        assert_eq!(
-            ctx.seeds(2),
-            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]
-        );
+        assert_eq!(ctx.seeds(2), [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
         assert_eq!(ctx.seeds(5)[..2], ctx.seeds(2)[..]);
     }
 
     #[test]
     fn units_are_stored_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
-        let ctx = Context::new(Scale::Quick, 0, "").observed(
-            Progress::hidden(),
-            Cancel::default(),
-            folder.path().to_owned(),
-        );
+        let ctx =
+            Context::new(Scale::Quick, 0, "").observed(Progress::hidden(), Cancel::default(), folder.path().to_owned());
         let value = 0.1_f64 + 0.2;
         assert_eq!(ctx.unit("a", || Ok(value)).unwrap(), value);
         let again: f64 = ctx.unit("a", || anyhow::bail!("computed twice")).unwrap();

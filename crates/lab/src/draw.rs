@@ -109,23 +109,11 @@ impl<'a> Plot<'a> {
         let bottom = TOP + PLOT_HEIGHT;
         let y = Scale::new(&ys, figure.y.log, bottom, TOP)?;
         let y_ticks = y.ticks(6);
-        let widest = y_ticks
-            .iter()
-            .map(|tick| tick.label.chars().count())
-            .max()
-            .unwrap_or(0);
+        let widest = y_ticks.iter().map(|tick| tick.label.chars().count()).max().unwrap_or(0);
         let left = (widest as f64 * LETTER + 14.0).max(34.0);
         let x = Scale::new(&xs, figure.x.log, left, WIDTH - RIGHT)?;
         let x_ticks = measured_ticks(figure, &x).unwrap_or_else(|| x.ticks(6));
-        Some(Self {
-            figure,
-            looks: looks(&figure.series),
-            x,
-            y,
-            x_ticks,
-            y_ticks,
-            left,
-        })
+        Some(Self { figure, looks: looks(&figure.series), x, y, x_ticks, y_ticks, left })
     }
 
     fn svg(&self, style: &str) -> String {
@@ -194,16 +182,11 @@ impl<'a> Plot<'a> {
             Some((x, self.y.at(low), self.y.at(high)))
         };
         let _ = write!(out, "<g class=\"{}\">", look.class());
-        let intervals: Vec<(f64, f64, f64)> =
-            points.iter().filter_map(|&(i, at)| ends(i, at)).collect();
+        let intervals: Vec<(f64, f64, f64)> = points.iter().filter_map(|&(i, at)| ends(i, at)).collect();
         if series.style == Style::Band && !intervals.is_empty() {
             let upper = intervals.iter().map(|&(x, _, high)| (x, high));
             let lower = intervals.iter().rev().map(|&(x, low, _)| (x, low));
-            let _ = write!(
-                out,
-                "<path class=\"band\" d=\"{}Z\"/>",
-                path(upper.chain(lower))
-            );
+            let _ = write!(out, "<path class=\"band\" d=\"{}Z\"/>", path(upper.chain(lower)));
         } else {
             for (x, low, high) in intervals {
                 let _ = write!(
@@ -234,18 +217,12 @@ impl<'a> Plot<'a> {
             if series.name.is_empty() {
                 continue;
             }
-            match names
-                .iter_mut()
-                .find(|(name, entry, _)| *name == series.name && entry == look)
-            {
+            match names.iter_mut().find(|(name, entry, _)| *name == series.name && entry == look) {
                 Some((_, _, styles)) => styles.push(series.style),
                 None => names.push((&series.name, *look, vec![series.style])),
             }
         }
-        let mut legend = Legend {
-            svg: String::new(),
-            rows: usize::from(!names.is_empty()),
-        };
+        let mut legend = Legend { svg: String::new(), rows: usize::from(!names.is_empty()) };
         let mut x = 4.0;
         for (name, look, styles) in names {
             let width = SWATCH + name.chars().count() as f64 * LETTER + 18.0;
@@ -258,13 +235,8 @@ impl<'a> Plot<'a> {
             for style in styles {
                 legend.svg.push_str(&swatch(look, style, x, y));
             }
-            let _ = writeln!(
-                legend.svg,
-                "</g><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-                x + SWATCH,
-                y + 5.5,
-                escape(name)
-            );
+            let _ =
+                writeln!(legend.svg, "</g><text x=\"{:.1}\" y=\"{:.1}\">{}</text>", x + SWATCH, y + 5.5, escape(name));
             x += width;
         }
         legend
@@ -320,8 +292,7 @@ fn measured_ticks(figure: &Figure, scale: &Scale) -> Option<Vec<Tick>> {
         letters * LETTER + 8.0 < scale.at(pair[1]) - scale.at(pair[0])
     };
     let whole = xs.iter().all(|x| x.fract() == 0.0 && *x < 1e6);
-    (2 <= xs.len() && xs.len() <= 9 && whole && xs.windows(2).all(wide_enough))
-        .then(|| log_ticks_at(&xs))
+    (2 <= xs.len() && xs.len() <= 9 && whole && xs.windows(2).all(wide_enough)).then(|| log_ticks_at(&xs))
 }
 
 fn path(points: impl Iterator<Item = (f64, f64)>) -> String {
@@ -339,35 +310,23 @@ fn mark(look: Look, x: f64, y: f64, inside: &str) -> String {
     };
     let d = match k % 6 {
         0 => {
-            return format!(
-                "<circle class=\"mark\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\">{inside}</circle>"
-            );
+            return format!("<circle class=\"mark\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\">{inside}</circle>");
         }
         1 => format!("M{:.1} {:.1}h8v8h-8Z", x - 4.0, y - 4.0),
         2 => format!("M{x:.1} {:.1}l5.2 9h-10.4Z", y - 5.6),
         3 => format!("M{x:.1} {:.1}l5.6 5.6l-5.6 5.6l-5.6 -5.6Z", y - 5.6),
         4 => format!("M{x:.1} {:.1}l5.2 -9h-10.4Z", y + 5.6),
-        _ => format!(
-            "M{:.1} {:.1}h3.4v-3.4h3.2v3.4h3.4v3.2h-3.4v3.4h-3.2v-3.4h-3.4Z",
-            x - 5.0,
-            y - 1.6
-        ),
+        _ => format!("M{:.1} {:.1}h3.4v-3.4h3.2v3.4h3.4v3.2h-3.4v3.4h-3.2v-3.4h-3.4Z", x - 5.0, y - 1.6),
     };
     format!("<path class=\"mark\" d=\"{d}\">{inside}</path>")
 }
 
 fn swatch(look: Look, style: Style, x: f64, y: f64) -> String {
-    let line = format!(
-        "<path class=\"line\" d=\"M{x:.1} {y:.1}h22\"{}/>",
-        look.dash()
-    );
+    let line = format!("<path class=\"line\" d=\"M{x:.1} {y:.1}h22\"{}/>", look.dash());
     match style {
         Style::Markers => mark(look, x + 11.0, y, ""),
         Style::Line | Style::Dashed => line,
-        Style::Band => format!(
-            "<path class=\"band\" d=\"M{x:.1} {:.1}h22v12h-22Z\"/>{line}",
-            y - 6.0
-        ),
+        Style::Band => format!("<path class=\"band\" d=\"M{x:.1} {:.1}h22v12h-22Z\"/>{line}", y - 6.0),
     }
 }
 
@@ -396,11 +355,7 @@ mod tests {
     #[test]
     fn a_figure_is_complete_and_escaped() {
         let svg = standalone(&example());
-        assert_eq!(
-            svg.matches("<circle").count(),
-            5,
-            "four points and the legend:\n{svg}"
-        );
+        assert_eq!(svg.matches("<circle").count(), 5, "four points and the legend:\n{svg}");
         assert_eq!(svg.matches(">mlp<").count(), 1, "one legend entry a name");
         assert!(svg.contains("error &lt;rms&gt;") && !svg.contains("<rms>"));
         for width in ["64", "128", "256", "512"] {
@@ -412,10 +367,7 @@ mod tests {
     #[test]
     fn text_and_axes_take_the_colour_of_the_page() {
         let svg = inline(&example());
-        assert!(
-            !svg.contains('#') && !svg.contains("rgb"),
-            "no fixed colour: {svg}"
-        );
+        assert!(!svg.contains('#') && !svg.contains("rgb"), "no fixed colour: {svg}");
     }
 
     #[test]
@@ -425,24 +377,14 @@ mod tests {
             figure.series = vec![Series::new("s", Style::Markers, points)];
             assert!(inline(&figure).contains("no points to draw"));
         }
-        for (a, b) in [
-            (1.0, 1.0),
-            (1e-300, 1e300),
-            (1e300, 1.000_000_1e300),
-            (5e-324, 1.0),
-        ] {
+        for (a, b) in [(1.0, 1.0), (1e-300, 1e300), (1e300, 1.000_000_1e300), (5e-324, 1.0)] {
             for log in [false, true] {
                 let mut figure = example();
                 (figure.x.log, figure.y.log) = (log, log);
-                figure.series = vec![
-                    Series::new("s", Style::Band, [(a, a), (b, b)])
-                        .with_interval([(-1.0, a), (b, b)]),
-                ];
+                figure.series =
+                    vec![Series::new("s", Style::Band, [(a, a), (b, b)]).with_interval([(-1.0, a), (b, b)])];
                 let svg = inline(&figure);
-                assert!(
-                    !svg.contains("NaN") && !svg.contains("inf"),
-                    "{a} {b} {log}: {svg}"
-                );
+                assert!(!svg.contains("NaN") && !svg.contains("inf"), "{a} {b} {log}: {svg}");
             }
         }
     }

@@ -30,18 +30,12 @@ pub struct Axis {
 impl Axis {
     /// A linear axis.
     pub fn linear(label: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            log: false,
-        }
+        Self { label: label.into(), log: false }
     }
 
     /// A logarithmic axis.
     pub fn log(label: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            log: true,
-        }
+        Self { label: label.into(), log: true }
     }
 }
 
@@ -74,17 +68,8 @@ pub struct Series {
 
 impl Series {
     /// A series without intervals.
-    pub fn new(
-        name: impl Into<String>,
-        style: Style,
-        points: impl IntoIterator<Item = (f64, f64)>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            points: points.into_iter().collect(),
-            interval: None,
-            style,
-        }
+    pub fn new(name: impl Into<String>, style: Style, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        Self { name: name.into(), points: points.into_iter().collect(), interval: None, style }
     }
 
     /// The same series with intervals, one for each point.
@@ -96,12 +81,7 @@ impl Series {
 
     /// A dashed power law `y = y0 (x/x0)^slope` through `anchor = (x0, y0)` over the given range of
     /// x; straight on two logarithmic axes.
-    pub fn reference_slope(
-        name: impl Into<String>,
-        slope: f64,
-        anchor: (f64, f64),
-        range: (f64, f64),
-    ) -> Self {
+    pub fn reference_slope(name: impl Into<String>, slope: f64, anchor: (f64, f64), range: (f64, f64)) -> Self {
         let at = |x: f64| (x, anchor.1 * (x / anchor.0).powf(slope));
         let (low, high) = range;
         let points = (0..=16).map(|k| at(low * (high / low).powf(f64::from(k) / 16.0)));
@@ -152,28 +132,10 @@ mod tests {
     #[test]
     fn broken_figures_are_refused() {
         let series = Series::new("s", Style::Markers, [(1.0, f64::NAN)]);
-        let figure = Figure {
-            series: vec![series],
-            ..Figure::default()
-        };
-        assert!(
-            figure
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("series `s`: value 0 is")
-        );
+        let figure = Figure { series: vec![series], ..Figure::default() };
+        assert!(figure.check().unwrap_err().to_string().contains("series `s`: value 0 is"));
         let series = Series::new("s", Style::Band, [(1.0, 1.0)]).with_interval([]);
-        let figure = Figure {
-            series: vec![series],
-            ..Figure::default()
-        };
-        assert!(
-            figure
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("0 intervals for 1 points")
-        );
+        let figure = Figure { series: vec![series], ..Figure::default() };
+        assert!(figure.check().unwrap_err().to_string().contains("0 intervals for 1 points"));
     }
 }

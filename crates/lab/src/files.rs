@@ -12,9 +12,7 @@ const TEMPORARY: &str = ".writing-";
 /// Writes to a temporary name beside `path`, syncs, renames. Missing folders are made.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let name = path
-        .file_name()
-        .with_context(|| format!("{} has no file name", path.display()))?;
+    let name = path.file_name().with_context(|| format!("{} has no file name", path.display()))?;
     let temporary = folder.join(format!(
         "{TEMPORARY}{}-{:?}-{}",
         std::process::id(),
@@ -53,9 +51,7 @@ pub(crate) fn remove_leftovers(folder: &Path) {
 /// FNV-1a, 64 bits: names for files and configurations that stay the same between versions of the
 /// compiler.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -13,31 +13,18 @@ pub fn with_error(value: f64, error: f64) -> String {
         return significant(value, 6);
     }
     let last_place = error.log10().floor() as i32 - 1;
-    let first_place = if value == 0.0 {
-        last_place
-    } else {
-        value.abs().log10().floor() as i32
-    };
+    let first_place = if value == 0.0 { last_place } else { value.abs().log10().floor() as i32 };
     if plain_range(value) && -8 < last_place {
         let decimals = usize::try_from(-last_place).unwrap_or(0);
         return minus(&format!("{value:.decimals$}"));
     }
-    significant(
-        value,
-        usize::try_from(first_place - last_place + 1)
-            .unwrap_or(1)
-            .clamp(1, 12),
-    )
+    significant(value, usize::try_from(first_place - last_place + 1).unwrap_or(1).clamp(1, 12))
 }
 
 /// A p-value.
 #[must_use]
 pub fn p_value(p: f64) -> String {
-    if p < 1e-4 {
-        "< 0.0001".to_owned()
-    } else {
-        format!("{p:.4}")
-    }
+    if p < 1e-4 { "< 0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
 /// A duration in the two units that matter.
@@ -96,11 +83,7 @@ fn significant(value: f64, digits: usize) -> String {
 }
 
 fn trim(text: &str) -> &str {
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        text
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 fn minus(text: &str) -> String {

@@ -63,11 +63,7 @@ fn formula_html(latex: &str) -> String {
     };
     // The renderer writes the characters `<` and `&` of a formula as they are.
     let html = html.replace("><</", ">&lt;</").replace(">&</", ">&amp;</");
-    if drawn {
-        html
-    } else {
-        format!("<code>{}</code>", escape(latex))
-    }
+    if drawn { html } else { format!("<code>{}</code>", escape(latex)) }
 }
 
 /// Commands that have a character, longest names first where one begins another.
@@ -131,9 +127,7 @@ fn formula_plain(latex: &str) -> String {
         rest = &rest[c.len_utf8()..];
         match c {
             '\\' => {
-                let end = rest
-                    .find(|c: char| !c.is_ascii_alphabetic())
-                    .unwrap_or(rest.len());
+                let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
                 let (name, after) = rest.split_at(end);
                 rest = after;
                 match (name, SYMBOLS.iter().find(|(command, _)| *command == name)) {
@@ -155,8 +149,8 @@ fn formula_plain(latex: &str) -> String {
                     }
                     (_, Some((_, symbol))) => out.push_str(symbol),
                     (
-                        "mathcal" | "mathbb" | "mathrm" | "text" | "operatorname" | "left"
-                        | "right" | "bar" | "hat" | "tilde" | "mathring",
+                        "mathcal" | "mathbb" | "mathrm" | "text" | "operatorname" | "left" | "right" | "bar" | "hat"
+                        | "tilde" | "mathring",
                         None,
                     ) => {}
                     (name, None) => out.push_str(name),
@@ -190,11 +184,7 @@ fn argument(text: &str) -> (&str, &str) {
 /// Plain text of an argument, in parentheses when longer than a character.
 fn grouped(latex: &str) -> String {
     let plain = formula_plain(latex);
-    if plain.chars().count() == 1 {
-        plain
-    } else {
-        format!("({plain})")
-    }
+    if plain.chars().count() == 1 { plain } else { format!("({plain})") }
 }
 
 /// Position of the brace that closes the one a text begins with, or its length.
@@ -224,26 +214,14 @@ mod tests {
         assert!(html.contains("<msup>"), "{html}");
         assert!(html.ends_with(" &amp; more, $5"), "{html}");
         let html = to_html(r"$a < b \& c$");
-        assert!(
-            html.contains("&lt;</mo>") && html.contains("&amp;</"),
-            "{html}"
-        );
+        assert!(html.contains("&lt;</mo>") && html.contains("&amp;</"), "{html}");
     }
 
     #[test]
     fn nothing_escapes_the_text() {
-        for hostile in [
-            "<script>",
-            "$<script>$",
-            r"$\text{<script>}$",
-            "$\\frac{<b>$",
-            "$<script>",
-        ] {
+        for hostile in ["<script>", "$<script>$", r"$\text{<script>}$", "$\\frac{<b>$", "$<script>"] {
             let html = to_html(hostile);
-            assert!(
-                !html.contains("<script>") && !html.contains("<b>"),
-                "{hostile}: {html}"
-            );
+            assert!(!html.contains("<script>") && !html.contains("<b>"), "{hostile}: {html}");
         }
     }
 
@@ -255,14 +233,8 @@ mod tests {
 
     #[test]
     fn plain_text_for_terminals() {
-        assert_eq!(
-            to_plain(r"$\|\Theta_n - \Theta\| \le C n^{-1/2}$"),
-            "|Θ_n - Θ| ≤ C n^(-1/2)"
-        );
-        assert_eq!(
-            to_plain(r"slope $\mathcal{O}(1/n)$ of $K_{ij}$"),
-            "slope O(1/n) of K_(ij)"
-        );
+        assert_eq!(to_plain(r"$\|\Theta_n - \Theta\| \le C n^{-1/2}$"), "|Θ_n - Θ| ≤ C n^(-1/2)");
+        assert_eq!(to_plain(r"slope $\mathcal{O}(1/n)$ of $K_{ij}$"), "slope O(1/n) of K_(ij)");
         assert_eq!(to_plain(r"$\frac{1}{n} \sum u_i$"), "1/n Σ u_i");
         assert_eq!(to_plain(r"$\tfrac12 \mathbb{E}\, u^2$"), "1/2 E u^2");
         assert_eq!(to_plain(r"$\frac{$, $\frac$"), "()/(), ()/()");

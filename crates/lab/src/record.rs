@@ -43,17 +43,8 @@ impl Configuration {
     /// Sixteen hexadecimal digits; a record with the same ones need not be made again.
     #[must_use]
     pub fn hash(&self) -> String {
-        let Self {
-            id,
-            revision,
-            scale,
-            seed,
-            version,
-        } = self;
-        let text = format!(
-            "{FORMAT}\n{id}\n{revision}\n{}\n{seed}\n{version}",
-            scale.word()
-        );
+        let Self { id, revision, scale, seed, version } = self;
+        let text = format!("{FORMAT}\n{id}\n{revision}\n{}\n{seed}\n{version}", scale.word());
         format!("{:016x}", fnv1a(text.as_bytes()))
     }
 }
@@ -153,9 +144,7 @@ impl Record {
 /// The present in UTC, such as `2026-11-21 22:33:16 UTC`.
 #[must_use]
 pub fn now() -> String {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     utc(elapsed.as_secs())
 }
 
@@ -164,22 +153,14 @@ fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute) = (second / 3600, second % 3600 / 60);
-    format!(
-        "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02} UTC",
-        second % 60
-    )
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02} UTC", second % 60)
 }
 
 #[cfg(test)]
@@ -204,26 +185,11 @@ mod tests {
             version: "0.1.0".to_owned(),
         };
         let others = [
-            Configuration {
-                id: "b".to_owned(),
-                ..base.clone()
-            },
-            Configuration {
-                revision: 2,
-                ..base.clone()
-            },
-            Configuration {
-                scale: Scale::Full,
-                ..base.clone()
-            },
-            Configuration {
-                seed: 1,
-                ..base.clone()
-            },
-            Configuration {
-                version: "0.2.0".to_owned(),
-                ..base.clone()
-            },
+            Configuration { id: "b".to_owned(), ..base.clone() },
+            Configuration { revision: 2, ..base.clone() },
+            Configuration { scale: Scale::Full, ..base.clone() },
+            Configuration { seed: 1, ..base.clone() },
+            Configuration { version: "0.2.0".to_owned(), ..base.clone() },
         ];
         assert!(others.iter().all(|other| other.hash() != base.hash()));
         assert_eq!(base.clone().hash(), base.hash());

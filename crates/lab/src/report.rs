@@ -36,11 +36,7 @@ pub fn html(summary: &Summary) -> anyhow::Result<String> {
 
 fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     let machine = &summary.machine;
-    let processor = if machine.processor.is_empty() {
-        &machine.platform
-    } else {
-        &machine.processor
-    };
+    let processor = if machine.processor.is_empty() { &machine.platform } else { &machine.processor };
     let mut facts = vec![
         ("finished", summary.finished_at.clone()),
         ("size", summary.scale.word().to_owned()),
@@ -51,13 +47,7 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     if let Some(commit) = &summary.commit {
         facts.push(("commit", commit.clone()));
     }
-    facts.push((
-        "machine",
-        format!(
-            "{processor}, {} threads, {}",
-            machine.threads, machine.platform
-        ),
-    ));
+    facts.push(("machine", format!("{processor}, {} threads, {}", machine.threads, machine.platform)));
     facts
 }
 
@@ -94,13 +84,9 @@ fn outcome_view(outcome: &Outcome) -> Value {
 
 fn test_view(test: &Test) -> Value {
     let error = test.standard_error;
-    let interval = test.interval.map(|(low, high)| {
-        format!(
-            "{} … {}",
-            format::with_error(low, error),
-            format::with_error(high, error)
-        )
-    });
+    let interval = test
+        .interval
+        .map(|(low, high)| format!("{} … {}", format::with_error(low, error), format::with_error(high, error)));
     context! {
         name => safe(to_html(&test.name)),
         estimate => format::with_error(test.estimate, error),
@@ -134,12 +120,8 @@ fn table_view(table: &Table) -> Value {
         context! { text, number => is_number(k) }
     };
     let heads = table.columns.iter().enumerate();
-    let columns =
-        heads.map(|(k, head)| context! { text => safe(to_html(head)), number => is_number(k) });
-    let rows = table
-        .rows
-        .iter()
-        .map(|row| row.iter().enumerate().map(cell).collect::<Vec<_>>());
+    let columns = heads.map(|(k, head)| context! { text => safe(to_html(head)), number => is_number(k) });
+    let rows = table.rows.iter().map(|row| row.iter().enumerate().map(cell).collect::<Vec<_>>());
     context! {
         title => safe(to_html(&table.title)),
         columns => columns.collect::<Vec<_>>(),

@@ -92,11 +92,7 @@ pub fn reproduce(claims: &[Box<dyn Claim>], opts: &ReproduceOptions) -> anyhow::
     let mut interrupted = false;
     for &claim in &selected {
         let configuration = Configuration::new(claim, opts.scale, opts.seed);
-        let found = if opts.force {
-            None
-        } else {
-            Record::find(&opts.out, &configuration)
-        };
+        let found = if opts.force { None } else { Record::find(&opts.out, &configuration) };
         if let Some(record) = found {
             board.ended(claim, "resumed", None);
             summaries.push(ClaimSummary::new(claim, Some(record), true));
@@ -133,11 +129,7 @@ pub fn reproduce(claims: &[Box<dyn Claim>], opts: &ReproduceOptions) -> anyhow::
 /// Ids and titles, one a line.
 #[must_use]
 pub fn list(claims: &[Box<dyn Claim>]) -> String {
-    let width = claims
-        .iter()
-        .map(|claim| claim.id().len())
-        .max()
-        .unwrap_or(0);
+    let width = claims.iter().map(|claim| claim.id().len()).max().unwrap_or(0);
     claims
         .iter()
         .map(|claim| {
@@ -161,10 +153,7 @@ fn select<'a>(claims: &'a [Box<dyn Claim>], only: &[String]) -> anyhow::Result<V
     }
     for wanted in only {
         if !ids.contains(&wanted.as_str()) {
-            bail!(
-                "no claim has the id `{wanted}`; there are: {}",
-                ids.join(", ")
-            );
+            bail!("no claim has the id `{wanted}`; there are: {}", ids.join(", "));
         }
     }
     let is_wanted = |claim: &&dyn Claim| only.is_empty() || only.iter().any(|id| id == claim.id());
@@ -180,10 +169,7 @@ fn run_one(
     board: &Board,
 ) -> anyhow::Result<Option<Record>> {
     let hash = configuration.hash();
-    let units = opts
-        .out
-        .join("units")
-        .join(format!("{}-{hash}", claim.id()));
+    let units = opts.out.join("units").join(format!("{}-{hash}", claim.id()));
     if opts.force {
         remove_folder(&units)?;
     }
@@ -202,9 +188,7 @@ fn run_one(
             board.ended(claim, "interrupted", Some(started.elapsed()));
             return Ok(None);
         }
-        Err(error) => Ending::Error {
-            message: format!("{error:#}"),
-        },
+        Err(error) => Ending::Error { message: format!("{error:#}") },
     };
     match &ending {
         Ending::Finished { .. } => board.ended(claim, "done", Some(started.elapsed())),
@@ -235,9 +219,7 @@ fn write_outputs(summary: &Summary, out: &Path) -> anyhow::Result<()> {
             continue;
         };
         for (k, figure) in outcome.figures.iter().enumerate() {
-            let path = out
-                .join("figures")
-                .join(format!("{}-{}.svg", claim.id, k + 1));
+            let path = out.join("figures").join(format!("{}-{}.svg", claim.id, k + 1));
             write_atomically(&path, draw::standalone(figure).as_bytes())?;
         }
     }
@@ -283,18 +265,8 @@ impl Board {
         let lines = mode == ProgressMode::Auto && bars.is_hidden();
         let total = bars.add(ProgressBar::new(claims.len() as u64));
         total.set_style(style("{wide_bar} {pos}/{len} claims, {elapsed}"));
-        let id_width = claims
-            .iter()
-            .map(|claim| claim.id().len())
-            .max()
-            .unwrap_or(0);
-        Self {
-            bars,
-            total,
-            lines,
-            n_claims: claims.len(),
-            id_width,
-        }
+        let id_width = claims.iter().map(|claim| claim.id().len()).max().unwrap_or(0);
+        Self { bars, total, lines, n_claims: claims.len(), id_width }
     }
 
     fn start(&self, claim: &dyn Claim) -> Progress {
@@ -307,9 +279,7 @@ impl Board {
 
     fn ended(&self, claim: &dyn Claim, how: &str, elapsed: Option<Duration>) {
         self.total.inc(1);
-        let time = elapsed
-            .map(|elapsed| format!(" ({})", format::duration(elapsed.as_secs_f64())))
-            .unwrap_or_default();
+        let time = elapsed.map(|elapsed| format!(" ({})", format::duration(elapsed.as_secs_f64()))).unwrap_or_default();
         let line = format!(
             "[{}/{}] {:width$}  {how}{time}",
             self.total.position(),

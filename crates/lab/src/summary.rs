@@ -96,10 +96,7 @@ impl ClaimSummary {
             None => (State::NotRun, 0.0, String::new(), None),
             Some(record) => {
                 let state = match record.ending {
-                    Ending::Finished { outcome } => State::Judged {
-                        verdict: outcome.verdict(),
-                        outcome,
-                    },
+                    Ending::Finished { outcome } => State::Judged { verdict: outcome.verdict(), outcome },
                     Ending::Error { message } => State::Error { message },
                 };
                 (state, record.seconds, record.finished_at, record.commit)
@@ -140,10 +137,7 @@ impl Summary {
     /// Number of claims whose [`State::word`] is this.
     #[must_use]
     pub fn count(&self, word: &str) -> usize {
-        self.claims
-            .iter()
-            .filter(|claim| claim.state.word() == word)
-            .count()
+        self.claims.iter().filter(|claim| claim.state.word() == word).count()
     }
 
     /// Success unless a claim fails or errors (1) or the run was stopped (130).

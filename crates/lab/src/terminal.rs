@@ -13,9 +13,7 @@ use crate::summary::{State, Summary};
 #[must_use]
 pub fn text(summary: &Summary, coloured: bool) -> String {
     let mut table = Table::new();
-    table
-        .load_preset(UTF8_BORDERS_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     if coloured {
         table.enforce_styling();
         // Squeezed into less, columns become one letter wide: the terminal may wrap or scroll.
@@ -25,43 +23,21 @@ pub fn text(summary: &Summary, coloured: bool) -> String {
     } else {
         table.force_no_tty().set_width(120);
     }
-    table.set_header([
-        "claim",
-        "test",
-        "estimate",
-        "95 % interval",
-        "prediction",
-        "p",
-        "verdict",
-    ]);
+    table.set_header(["claim", "test", "estimate", "95 % interval", "prediction", "p", "verdict"]);
     for claim in &summary.claims {
         let State::Judged { outcome, verdict } = &claim.state else {
-            table.add_row(
-                [Cell::new(&claim.id)]
-                    .into_iter()
-                    .chain(blank(5))
-                    .chain([verdict_cell(claim.state.word())]),
-            );
+            table.add_row([Cell::new(&claim.id)].into_iter().chain(blank(5)).chain([verdict_cell(claim.state.word())]));
             continue;
         };
         if outcome.tests.is_empty() {
-            table.add_row(
-                [Cell::new(&claim.id)]
-                    .into_iter()
-                    .chain(blank(5))
-                    .chain([verdict_cell(verdict.word())]),
-            );
+            table.add_row([Cell::new(&claim.id)].into_iter().chain(blank(5)).chain([verdict_cell(verdict.word())]));
         }
         for (k, test) in outcome.tests.iter().enumerate() {
             let interval = test.interval.map_or_else(
                 || "exact".to_owned(),
                 |(low, high)| {
                     let error = test.standard_error;
-                    format!(
-                        "{} … {}",
-                        format::with_error(low, error),
-                        format::with_error(high, error)
-                    )
+                    format!("{} … {}", format::with_error(low, error), format::with_error(high, error))
                 },
             );
             table.add_row([
@@ -113,14 +89,7 @@ pub fn counts(summary: &Summary) -> String {
         })
         .collect();
     let noun = if total == 1 { "claim" } else { "claims" };
-    format!(
-        "{total} {noun}: {}",
-        if parts.is_empty() {
-            "none".to_owned()
-        } else {
-            parts.join(", ")
-        }
-    )
+    format!("{total} {noun}: {}", if parts.is_empty() { "none".to_owned() } else { parts.join(", ") })
 }
 
 fn blank(count: usize) -> impl Iterator<Item = Cell> {

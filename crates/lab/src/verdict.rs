@@ -8,9 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::format;
-use crate::stats::{
-    Estimate, Evidence, StatsError, holm, p_at_least, p_at_most, p_differs, p_equals,
-};
+use crate::stats::{Estimate, Evidence, StatsError, holm, p_at_least, p_at_most, p_differs, p_equals};
 
 /// Chance, over a whole run, of confirming anything that is wrong (and, separately, of refuting
 /// anything that is right).
@@ -104,11 +102,7 @@ impl fmt::Display for Prediction {
             Self::AtLeast { bound, margin } => ("≥ ", bound, " − ", margin),
         };
         write!(f, "{sign}{}", format::number(value))?;
-        if margin == 0.0 {
-            Ok(())
-        } else {
-            write!(f, "{room}{}", format::number(margin))
-        }
+        if margin == 0.0 { Ok(()) } else { write!(f, "{room}{}", format::number(margin)) }
     }
 }
 
@@ -139,101 +133,43 @@ pub struct Test {
 
 impl Test {
     /// Equivalence: the number is `target` up to `margin`, which is part of the prediction.
-    pub fn equals(
-        name: impl Into<String>,
-        estimate: &Estimate,
-        target: f64,
-        margin: f64,
-    ) -> Result<Self, StatsError> {
+    pub fn equals(name: impl Into<String>, estimate: &Estimate, target: f64, margin: f64) -> Result<Self, StatsError> {
         let prediction = Prediction::Equals { target, margin };
-        Self::new(
-            name.into(),
-            prediction,
-            estimate,
-            p_equals(estimate, target, margin)?,
-        )
+        Self::new(name.into(), prediction, estimate, p_equals(estimate, target, margin)?)
     }
 
     /// Difference: the number is away from `target` by more than `margin`.
-    pub fn differs(
-        name: impl Into<String>,
-        estimate: &Estimate,
-        target: f64,
-        margin: f64,
-    ) -> Result<Self, StatsError> {
+    pub fn differs(name: impl Into<String>, estimate: &Estimate, target: f64, margin: f64) -> Result<Self, StatsError> {
         let prediction = Prediction::Differs { target, margin };
-        Self::new(
-            name.into(),
-            prediction,
-            estimate,
-            p_differs(estimate, target, margin)?,
-        )
+        Self::new(name.into(), prediction, estimate, p_differs(estimate, target, margin)?)
     }
 
     /// Upper bound, such as a slope that is at most -1/2. A bound that theory says is attained needs
     /// a positive margin.
-    pub fn at_most(
-        name: impl Into<String>,
-        estimate: &Estimate,
-        bound: f64,
-        margin: f64,
-    ) -> Result<Self, StatsError> {
+    pub fn at_most(name: impl Into<String>, estimate: &Estimate, bound: f64, margin: f64) -> Result<Self, StatsError> {
         let prediction = Prediction::AtMost { bound, margin };
-        Self::new(
-            name.into(),
-            prediction,
-            estimate,
-            p_at_most(estimate, bound, margin)?,
-        )
+        Self::new(name.into(), prediction, estimate, p_at_most(estimate, bound, margin)?)
     }
 
     /// Lower bound.
-    pub fn at_least(
-        name: impl Into<String>,
-        estimate: &Estimate,
-        bound: f64,
-        margin: f64,
-    ) -> Result<Self, StatsError> {
+    pub fn at_least(name: impl Into<String>, estimate: &Estimate, bound: f64, margin: f64) -> Result<Self, StatsError> {
         let prediction = Prediction::AtLeast { bound, margin };
-        Self::new(
-            name.into(),
-            prediction,
-            estimate,
-            p_at_least(estimate, bound, margin)?,
-        )
+        Self::new(name.into(), prediction, estimate, p_at_least(estimate, bound, margin)?)
     }
 
     /// A deterministic number against a target and a tolerance. It has no p-value, and takes no part
     /// in the correction for many tests.
-    pub fn within(
-        name: impl Into<String>,
-        value: f64,
-        target: f64,
-        tolerance: f64,
-    ) -> Result<Self, StatsError> {
+    pub fn within(name: impl Into<String>, value: f64, target: f64, tolerance: f64) -> Result<Self, StatsError> {
         // The tolerance itself still counts, so that zero asks for equality.
-        let verdict = if (value - target).abs() <= tolerance {
-            Verdict::Holds
-        } else {
-            Verdict::Fails
-        };
+        let verdict = if (value - target).abs() <= tolerance { Verdict::Holds } else { Verdict::Fails };
         let test = Self::equals(name, &Estimate::exact(value), target, tolerance)?;
         Ok(Self { verdict, ..test })
     }
 
-    fn new(
-        name: String,
-        prediction: Prediction,
-        estimate: &Estimate,
-        evidence: Evidence,
-    ) -> Result<Self, StatsError> {
+    fn new(name: String, prediction: Prediction, estimate: &Estimate, evidence: Evidence) -> Result<Self, StatsError> {
         crate::stats::all_finite("estimate", &[estimate.value, estimate.standard_error])?;
         let exact = estimate.standard_error == 0.0;
-        let interval = if exact {
-            None
-        } else {
-            Some(estimate.interval(0.95)?)
-        };
+        let interval = if exact { None } else { Some(estimate.interval(0.95)?) };
         Ok(Self {
             name,
             prediction,
@@ -255,15 +191,9 @@ impl Test {
 /// refute. Whatever the dependence between tests, which share seeds and networks, the chance of
 /// any wrong confirmation in the run is at most [`LEVEL`], and so is that of any wrong refutation.
 pub fn judge(tests: &mut [&mut Test]) {
-    let mut random: Vec<&mut &mut Test> =
-        tests.iter_mut().filter(|t| t.p_value.is_some()).collect();
+    let mut random: Vec<&mut &mut Test> = tests.iter_mut().filter(|t| t.p_value.is_some()).collect();
     let family = |p: fn(&Test) -> Option<f64>, tests: &[&mut &mut Test]| {
-        holm(
-            &tests
-                .iter()
-                .map(|t| p(t).unwrap_or(1.0))
-                .collect::<Vec<_>>(),
-        )
+        holm(&tests.iter().map(|t| p(t).unwrap_or(1.0)).collect::<Vec<_>>())
     };
     let confirm = family(|t| t.p_value, &random);
     let refute = family(|t| t.p_against, &random);
@@ -290,20 +220,12 @@ mod tests {
     use crate::stats::Reference;
 
     fn gaussian(value: f64, standard_error: f64) -> Estimate {
-        Estimate {
-            value,
-            standard_error,
-            reference: Reference::Normal,
-        }
+        Estimate { value, standard_error, reference: Reference::Normal }
     }
 
     #[test]
     fn the_three_answers() {
-        let verdict = |value, error| {
-            Test::equals("x", &gaussian(value, error), 0.0, 0.5)
-                .unwrap()
-                .verdict
-        };
+        let verdict = |value, error| Test::equals("x", &gaussian(value, error), 0.0, 0.5).unwrap().verdict;
         assert_eq!(verdict(0.1, 0.1), Verdict::Holds);
         assert_eq!(verdict(1.0, 0.1), Verdict::Fails);
         assert_eq!(verdict(0.1, 1.0), Verdict::Undecided);
@@ -314,9 +236,8 @@ mod tests {
     /// touched.
     #[test]
     fn a_run_corrects_for_its_size() {
-        let mut tests: Vec<Test> = (0..9)
-            .map(|_| Test::at_most("weak", &gaussian(-2.0, 1.0), 0.0, 0.0).unwrap())
-            .collect();
+        let mut tests: Vec<Test> =
+            (0..9).map(|_| Test::at_most("weak", &gaussian(-2.0, 1.0), 0.0, 0.0).unwrap()).collect();
         tests.push(Test::at_most("strong", &gaussian(-6.0, 1.0), 0.0, 0.0).unwrap());
         tests.push(Test::within("exact", 1.0, 1.0, 0.0).unwrap());
         assert!(tests.iter().all(|t| t.verdict == Verdict::Holds));
@@ -338,27 +259,10 @@ mod tests {
 
     #[test]
     fn predictions_read_as_mathematics() {
-        let equals = Prediction::Equals {
-            target: -0.5,
-            margin: 0.1,
-        };
+        let equals = Prediction::Equals { target: -0.5, margin: 0.1 };
         assert_eq!(equals.to_string(), "−0.5 ± 0.1");
-        assert_eq!(
-            Prediction::AtMost {
-                bound: -0.5,
-                margin: 0.0
-            }
-            .to_string(),
-            "≤ −0.5"
-        );
-        assert_eq!(
-            Prediction::AtLeast {
-                bound: 2.0,
-                margin: 1e-7
-            }
-            .to_string(),
-            "≥ 2 − 10⁻⁷"
-        );
+        assert_eq!(Prediction::AtMost { bound: -0.5, margin: 0.0 }.to_string(), "≤ −0.5");
+        assert_eq!(Prediction::AtLeast { bound: 2.0, margin: 1e-7 }.to_string(), "≥ 2 − 10⁻⁷");
     }
 
     #[test]

@@ -43,10 +43,9 @@ impl Cholesky {
         };
         // Entries near the largest double overflow, so a pivot may be NaN.
         let worse = |a: f64, b: f64| a < b || a.is_nan();
-        let (index, smallest_pivot) =
-            (0..n)
-                .map(|i| (i, llt.L()[(i, i)].powi(2)))
-                .fold((0, f64::INFINITY), |acc, it| if worse(it.1, acc.1) { it } else { acc });
+        let (index, smallest_pivot) = (0..n)
+            .map(|i| (i, llt.L()[(i, i)].powi(2)))
+            .fold((0, f64::INFINITY), |acc, it| if worse(it.1, acc.1) { it } else { acc });
         if smallest_pivot <= floor || smallest_pivot.is_nan() {
             return Err(refuse(index, smallest_pivot));
         }

@@ -63,7 +63,9 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
     let matrices = kernel_matrices(&network, points, None)?;
     let kernel = match args.kind {
         Kind::Ntk => matrices.ntk,
-        Kind::Nngp => matrices.nngp.ok_or_else(|| anyhow!("the output of `{}` has no NNGP kernel", network.program.name))?,
+        Kind::Nngp => {
+            matrices.nngp.ok_or_else(|| anyhow!("the output of `{}` has no NNGP kernel", network.program.name))?
+        }
     };
     let entries: Vec<f64> = (0..n * n).map(|k| kernel[(k / n, k % n)]).collect();
     let diagonal = (0..n).map(|i| kernel[(i, i)]);

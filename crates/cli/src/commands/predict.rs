@@ -96,7 +96,8 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         scored.push(score(format!("NTK of {name}, gradient flow"), format!("t = {t}"), f.as_ref(), &split.test)?);
     }
 
-    let mut models = vec![vec![Candidate { name: format!("NTK of {name}"), note: String::new(), train: train.ntk, test: test.ntk }]];
+    let mut models =
+        vec![vec![Candidate { name: format!("NTK of {name}"), note: String::new(), train: train.ntk, test: test.ntk }]];
     if let (Some(train), Some(test)) = (train.nngp, test.nngp) {
         models.push(vec![Candidate { name: format!("NNGP of {name}"), note: String::new(), train, test }]);
     }

@@ -60,7 +60,8 @@ enum Format {
 
 /// Prints or draws the items of a file.
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
-    let items = args.source.items()?.into_iter().map(|item| transform(item, args)).collect::<anyhow::Result<Vec<_>>>()?;
+    let items =
+        args.source.items()?.into_iter().map(|item| transform(item, args)).collect::<anyhow::Result<Vec<_>>>()?;
     let text = if let Some(format) = args.draw {
         let programs: Vec<&Program> = items.iter().map(Item::program).collect();
         let options = DrawOptions { unroll: false, legend: !args.no_legend };

@@ -22,12 +22,7 @@ pub(super) struct Scale {
 
 impl Scale {
     /// A scale that shows all values with some room at both ends; `None` without values.
-    pub(super) fn new(
-        values: &[f64],
-        log: bool,
-        first_pixel: f64,
-        last_pixel: f64,
-    ) -> Option<Self> {
+    pub(super) fn new(values: &[f64], log: bool, first_pixel: f64, last_pixel: f64) -> Option<Self> {
         let inner = |v: &f64| if log { v.log10() } else { *v };
         let low = values.iter().map(inner).reduce(f64::min)?;
         let high = values.iter().map(inner).reduce(f64::max)?;
@@ -45,17 +40,8 @@ impl Scale {
         } else {
             0.11 * half_range
         };
-        let (low, high) = (
-            (low - room).max(f64::MIN / 4.0),
-            (high + room).min(f64::MAX / 4.0),
-        );
-        Some(Self {
-            log,
-            low,
-            high,
-            first_pixel,
-            last_pixel,
-        })
+        let (low, high) = ((low - room).max(f64::MIN / 4.0), (high + room).min(f64::MAX / 4.0));
+        Some(Self { log, low, high, first_pixel, last_pixel })
     }
 
     /// Whether a value has a place.
@@ -70,8 +56,7 @@ impl Scale {
             (true, true) => value.log10(),
             (true, false) => self.low,
         };
-        let share = ((inner.clamp(self.low, self.high) - self.low) / (self.high - self.low))
-            .clamp(0.0, 1.0);
+        let share = ((inner.clamp(self.low, self.high) - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
         self.first_pixel + share * (self.last_pixel - self.first_pixel)
     }
 
@@ -88,10 +73,7 @@ impl Scale {
             let aligned = |k: &i32| k.rem_euclid(step as i32) == 0;
             return decades()
                 .filter(aligned)
-                .map(|k| Tick {
-                    value: 10f64.powi(k),
-                    label: format::power_of_ten(k),
-                })
+                .map(|k| Tick { value: 10f64.powi(k), label: format::power_of_ten(k) })
                 .collect();
         }
         let inside = |v: &f64| (self.low..=self.high).contains(&v.log10());
@@ -107,24 +89,14 @@ impl Scale {
 
 /// Ticks at given values.
 pub(super) fn log_ticks_at(values: &[f64]) -> Vec<Tick> {
-    values
-        .iter()
-        .map(|&value| Tick {
-            value,
-            label: format::number(value),
-        })
-        .collect()
+    values.iter().map(|&value| Tick { value, label: format::number(value) }).collect()
 }
 
 /// Multiples of 1, 2 or 5 times a power of ten.
 fn linear_ticks(low: f64, high: f64, wanted: usize) -> Vec<Tick> {
     let rough = (high / wanted as f64) - (low / wanted as f64);
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|m| m * power)
-        .find(|step| rough <= *step)
-        .unwrap_or(rough);
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| rough <= *step).unwrap_or(rough);
     let (first, last) = ((low / step).ceil(), (high / step).floor());
     // A range at the limits of floating point has no round multiples: its ends must do.
     if !(step.is_normal() && first.abs() < 1e15 && last.abs() < 1e15 && first <= last) {
@@ -133,10 +105,7 @@ fn linear_ticks(low: f64, high: f64, wanted: usize) -> Vec<Tick> {
     (0..=(last - first) as usize)
         .map(|k| {
             let value = (first + k as f64) * step;
-            Tick {
-                value,
-                label: linear_label(value, step, low.abs().max(high.abs())),
-            }
+            Tick { value, label: linear_label(value, step, low.abs().max(high.abs())) }
         })
         .collect()
 }
@@ -164,18 +133,12 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(
-            labels(&[0.0, 1.0], false),
-            ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]
-        );
+        assert_eq!(labels(&[0.0, 1.0], false), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(&[1e9, 1e9 + 20.0], false)[1], "1.000000005×10⁹");
         assert_eq!(labels(&[-3.0, 7.0], false), ["−2", "0", "2", "4", "6"]);
         assert_eq!(labels(&[1e-6, 1.0], true), ["10⁻⁶", "10⁻⁴", "10⁻²", "10⁰"]);
         assert_eq!(labels(&[64.0, 1024.0], true), ["100", "200", "500", "1000"]);
-        assert_eq!(
-            labels(&[0.0, 2e-5], false),
-            ["0", "5×10⁻⁶", "10⁻⁵", "1.5×10⁻⁵", "2×10⁻⁵"]
-        );
+        assert_eq!(labels(&[0.0, 2e-5], false), ["0", "5×10⁻⁶", "10⁻⁵", "1.5×10⁻⁵", "2×10⁻⁵"]);
     }
 
     #[test]

@@ -33,11 +33,7 @@ impl Estimate {
     /// A number without error, such as a deterministic computation.
     #[must_use]
     pub fn exact(value: f64) -> Self {
-        Self {
-            value,
-            standard_error: 0.0,
-            reference: Reference::Normal,
-        }
+        Self { value, standard_error: 0.0, reference: Reference::Normal }
     }
 
     /// Two-sided confidence interval at `level` (0.95 for 95 %).
@@ -55,10 +51,7 @@ impl Estimate {
         let tail = (1.0 - level) / 2.0;
         let upper = self.quantile(1.0 - tail)?;
         let lower = self.quantile(tail)?;
-        Ok((
-            self.value - self.standard_error * upper,
-            self.value - self.standard_error * lower,
-        ))
+        Ok((self.value - self.standard_error * upper, self.value - self.standard_error * lower))
     }
 
     /// p-value of the hypothesis `truth >= bound`: small when the truth is surely below.
@@ -86,11 +79,7 @@ impl Estimate {
             }
             other => other.clone(),
         };
-        Self {
-            value: factor * self.value + offset,
-            standard_error: factor.abs() * self.standard_error,
-            reference,
-        }
+        Self { value: factor * self.value + offset, standard_error: factor.abs() * self.standard_error, reference }
     }
 
     fn quantile(&self, p: f64) -> Result<f64, StatsError> {
@@ -105,9 +94,7 @@ impl Estimate {
         match &self.reference {
             Reference::Normal => Ok(normal_cdf(x)),
             Reference::Student { dof } => t_cdf(x, *dof),
-            Reference::Resampled(draws) => {
-                Ok(tail_share(draws.partition_point(|d| *d <= x), draws))
-            }
+            Reference::Resampled(draws) => Ok(tail_share(draws.partition_point(|d| *d <= x), draws)),
         }
     }
 
@@ -116,10 +103,7 @@ impl Estimate {
             // Both laws are symmetric, and the lower tail keeps its digits.
             Reference::Normal => Ok(normal_cdf(-x)),
             Reference::Student { dof } => t_cdf(-x, *dof),
-            Reference::Resampled(draws) => Ok(tail_share(
-                draws.len() - draws.partition_point(|d| *d < x),
-                draws,
-            )),
+            Reference::Resampled(draws) => Ok(tail_share(draws.len() - draws.partition_point(|d| *d < x), draws)),
         }
     }
 }
@@ -175,41 +159,23 @@ mod tests {
     fn mean_of_one_to_five() {
         let estimate = mean(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
         assert_relative_eq!(estimate.value, 3.0);
-        assert_relative_eq!(
-            estimate.standard_error,
-            0.5_f64.sqrt(),
-            max_relative = 1e-15
-        );
+        assert_relative_eq!(estimate.standard_error, 0.5_f64.sqrt(), max_relative = 1e-15);
         let (low, high) = estimate.interval(0.95).unwrap();
-        assert_relative_eq!(
-            low,
-            3.0 - 2.776_445_105 * 0.5_f64.sqrt(),
-            max_relative = 1e-9
-        );
-        assert_relative_eq!(
-            high,
-            3.0 + 2.776_445_105 * 0.5_f64.sqrt(),
-            max_relative = 1e-9
-        );
+        assert_relative_eq!(low, 3.0 - 2.776_445_105 * 0.5_f64.sqrt(), max_relative = 1e-9);
+        assert_relative_eq!(high, 3.0 + 2.776_445_105 * 0.5_f64.sqrt(), max_relative = 1e-9);
     }
 
     /// The 95 % interval ends exactly where the one-sided p-values are 2.5 %.
     #[test]
     fn intervals_and_p_values_agree() {
-        let draws: Vec<f64> = (1..=999)
-            .map(|k| (f64::from(k) / 1000.0 - 0.4) * 5.0)
-            .collect();
+        let draws: Vec<f64> = (1..=999).map(|k| (f64::from(k) / 1000.0 - 0.4) * 5.0).collect();
         let laws = [
             (Reference::Normal, 1e-10),
             (Reference::Student { dof: 6.0 }, 1e-10),
             (Reference::Resampled(draws), 1.5e-3), // one draw of 999
         ];
         for (reference, tolerance) in laws {
-            let estimate = Estimate {
-                value: 2.0,
-                standard_error: 0.3,
-                reference,
-            };
+            let estimate = Estimate { value: 2.0, standard_error: 0.3, reference };
             let (low, high) = estimate.interval(0.95).unwrap();
             assert!((estimate.p_not_above(low).unwrap() - 0.025).abs() < tolerance);
             assert!((estimate.p_not_below(high).unwrap() - 0.025).abs() < tolerance);
@@ -218,15 +184,9 @@ mod tests {
 
     #[test]
     fn a_negative_factor_mirrors_the_law() {
-        let draws: Vec<f64> = (0..99)
-            .map(|k| f64::from(k).powi(2) / 1000.0 - 1.0)
-            .collect();
+        let draws: Vec<f64> = (0..99).map(|k| f64::from(k).powi(2) / 1000.0 - 1.0).collect();
         let reference = Reference::Resampled(draws);
-        let estimate = Estimate {
-            value: 2.0,
-            standard_error: 0.3,
-            reference,
-        };
+        let estimate = Estimate { value: 2.0, standard_error: 0.3, reference };
         let (low, high) = estimate.interval(0.9).unwrap();
         let (mirrored_low, mirrored_high) = estimate.affine(-2.0, 1.0).interval(0.9).unwrap();
         assert_relative_eq!(mirrored_low, 1.0 - 2.0 * high, max_relative = 1e-12);

@@ -24,11 +24,7 @@ pub struct Extrapolation {
 /// Student's with the degrees of freedom of Welch and Satterthwaite, which wants at least eight or
 /// so seeds behind each value. Widths that share seeds are not independent:
 /// see [`extrapolate_over_seeds`].
-pub fn extrapolate(
-    widths: &[f64],
-    values: &[Estimate],
-    powers: &[f64],
-) -> Result<Extrapolation, StatsError> {
+pub fn extrapolate(widths: &[f64], values: &[Estimate], powers: &[f64]) -> Result<Extrapolation, StatsError> {
     same_length("values", widths.len(), values.len())?;
     let errors: Vec<f64> = values.iter().map(|v| v.standard_error).collect();
     all_positive("standard errors", &errors)?;
@@ -37,12 +33,7 @@ pub fn extrapolate(
         .iter()
         .map(|row| Estimate {
             value: row.iter().zip(values).map(|(a, v)| a * v.value).sum(),
-            standard_error: row
-                .iter()
-                .zip(&errors)
-                .map(|(a, e)| (a * e).powi(2))
-                .sum::<f64>()
-                .sqrt(),
+            standard_error: row.iter().zip(&errors).map(|(a, e)| (a * e).powi(2)).sum::<f64>().sqrt(),
             reference: satterthwaite(row, values),
         })
         .collect();
@@ -90,44 +81,21 @@ fn finish(
     estimates: Vec<Estimate>,
 ) -> Result<Extrapolation, StatsError> {
     let model = |n: f64| {
-        let terms = powers
-            .iter()
-            .zip(&estimates[1..])
-            .map(|(p, c)| c.value * n.powf(-p));
+        let terms = powers.iter().zip(&estimates[1..]).map(|(p, c)| c.value * n.powf(-p));
         estimates[0].value + terms.sum::<f64>()
     };
-    let chi2 = widths
-        .iter()
-        .zip(centres)
-        .zip(errors)
-        .map(|((&n, y), e)| ((y - model(n)) / e).powi(2))
-        .sum();
+    let chi2 = widths.iter().zip(centres).zip(errors).map(|((&n, y), e)| ((y - model(n)) / e).powi(2)).sum();
     let left_over = widths.len() - estimates.len();
-    let p_model = if 0 < left_over {
-        Some(chi2_upper_tail(chi2, left_over as f64)?)
-    } else {
-        None
-    };
+    let p_model = if 0 < left_over { Some(chi2_upper_tail(chi2, left_over as f64)?) } else { None };
     let mut estimates = estimates.into_iter();
-    let limit = estimates
-        .next()
-        .expect("a fit has at least the constant term");
-    Ok(Extrapolation {
-        limit,
-        coefficients: estimates.collect(),
-        chi2,
-        p_model,
-    })
+    let limit = estimates.next().expect("a fit has at least the constant term");
+    Ok(Extrapolation { limit, coefficients: estimates.collect(), chi2, p_model })
 }
 
 /// The rows of the `A` with `(m, c_1, ..) = A y`.
 ///
 /// Columns are scaled to `(n_min / n)^p`, so that the normal equations stay well conditioned.
-fn combinations(
-    widths: &[f64],
-    errors: &[f64],
-    powers: &[f64],
-) -> Result<Vec<Vec<f64>>, StatsError> {
+fn combinations(widths: &[f64], errors: &[f64], powers: &[f64]) -> Result<Vec<Vec<f64>>, StatsError> {
     all_positive("widths", widths)?;
     all_positive("powers of 1/n", powers)?;
     let n_terms = powers.len() + 1;
@@ -136,11 +104,7 @@ fn combinations(
     let best = errors.iter().copied().fold(f64::INFINITY, f64::min);
     let design: Vec<Vec<f64>> = widths
         .iter()
-        .map(|n| {
-            std::iter::once(1.0)
-                .chain(powers.iter().map(|p| (smallest / n).powf(*p)))
-                .collect()
-        })
+        .map(|n| std::iter::once(1.0).chain(powers.iter().map(|p| (smallest / n).powf(*p))).collect())
         .collect();
     let weights: Vec<f64> = errors.iter().map(|e| (best / e).powi(2)).collect();
     let mut normal = vec![vec![0.0; n_terms]; n_terms];
@@ -151,15 +115,9 @@ fn combinations(
             }
         }
     }
-    let inverse = invert(normal).ok_or(StatsError::Singular {
-        what: "extrapolation",
-    })?;
+    let inverse = invert(normal).ok_or(StatsError::Singular { what: "extrapolation" })?;
     let unscale = |j: usize| {
-        if j == 0 {
-            1.0
-        } else {
-            smallest.powf(powers[j - 1])
-        }
+        if j == 0 { 1.0 } else { smallest.powf(powers[j - 1]) }
     };
     let rows = (0..n_terms)
         .map(|j| {
@@ -181,9 +139,7 @@ fn combinations(
 fn invert(mut a: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
     let n = a.len();
     let scale = a.iter().flatten().fold(0.0_f64, |acc, v| acc.max(v.abs()));
-    let mut inverse: Vec<Vec<f64>> = (0..n)
-        .map(|i| (0..n).map(|j| f64::from(u8::from(i == j))).collect())
-        .collect();
+    let mut inverse: Vec<Vec<f64>> = (0..n).map(|i| (0..n).map(|j| f64::from(u8::from(i == j))).collect()).collect();
     for k in 0..n {
         let pivot = (k..n).max_by(|&i, &j| a[i][k].abs().total_cmp(&a[j][k].abs()))?;
         if a[pivot][k].abs() <= 1e3 * f64::EPSILON * scale {
@@ -218,13 +174,7 @@ fn satterthwaite(row: &[f64], values: &[Estimate]) -> Reference {
             scaled += variance * variance / dof;
         }
     }
-    if scaled == 0.0 {
-        Reference::Normal
-    } else {
-        Reference::Student {
-            dof: total * total / scaled,
-        }
-    }
+    if scaled == 0.0 { Reference::Normal } else { Reference::Student { dof: total * total / scaled } }
 }
 
 #[cfg(test)]
@@ -246,11 +196,7 @@ mod tests {
             reference: Reference::Normal,
         };
         let exact = |n: f64| 2.0 - 3.0 / n + 5.0 / (n * n);
-        let values: Vec<_> = WIDTHS
-            .iter()
-            .enumerate()
-            .map(|(k, &n)| noisy(exact(n), k))
-            .collect();
+        let values: Vec<_> = WIDTHS.iter().enumerate().map(|(k, &n)| noisy(exact(n), k)).collect();
         let fit = extrapolate(&WIDTHS, &values, &[1.0, 2.0]).unwrap();
         // Rounding, times the condition of three terms on five widths (about 1e3) and n_min^2.
         assert_relative_eq!(fit.limit.value, 2.0, max_relative = 1e-12);
@@ -266,11 +212,7 @@ mod tests {
     /// Richardson, with its error by propagation.
     #[test]
     fn two_widths_are_richardson() {
-        let estimate = |value, standard_error| Estimate {
-            value,
-            standard_error,
-            reference: Reference::Normal,
-        };
+        let estimate = |value, standard_error| Estimate { value, standard_error, reference: Reference::Normal };
         let values = [estimate(1.2, 0.1), estimate(1.1, 0.3)];
         let fit = extrapolate(&[10.0, 30.0], &values, &[1.0]).unwrap();
         assert_relative_eq!(fit.limit.value, (33.0 - 12.0) / 20.0, max_relative = 1e-13);
@@ -290,10 +232,7 @@ mod tests {
             let samples: Vec<Vec<f64>> = (0..12)
                 .map(|_| {
                     let common = gauss();
-                    WIDTHS
-                        .iter()
-                        .map(|n| 1.0 + 4.0 / n + (common + gauss()) / n.sqrt())
-                        .collect()
+                    WIDTHS.iter().map(|n| 1.0 + 4.0 / n + (common + gauss()) / n.sqrt()).collect()
                 })
                 .collect();
             let fit = extrapolate_over_seeds(&WIDTHS, &samples, &[1.0]).unwrap();
@@ -305,11 +244,7 @@ mod tests {
 
     #[test]
     fn bad_designs_are_errors() {
-        let one = Estimate {
-            value: 1.0,
-            standard_error: 0.1,
-            reference: Reference::Normal,
-        };
+        let one = Estimate { value: 1.0, standard_error: 0.1, reference: Reference::Normal };
         let same = extrapolate(&[8.0, 8.0, 8.0], &vec![one.clone(); 3], &[1.0]);
         assert!(matches!(same, Err(StatsError::Singular { .. })));
         assert!(extrapolate(&[8.0], std::slice::from_ref(&one), &[1.0]).is_err());

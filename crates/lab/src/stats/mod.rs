@@ -26,12 +26,8 @@ mod test;
 pub use estimate::{Estimate, Reference, mean, paired_difference};
 pub use extrapolate::{Extrapolation, extrapolate, extrapolate_over_seeds};
 pub use multiple::holm;
-pub use over_seeds::{
-    Average, Bootstrap, Curve, CurvePoint, bootstrap_mean, bootstrap_slope, slope_over_seeds,
-};
-pub use quantile::{
-    chi2_cdf, chi2_quantile, chi2_upper_tail, normal_cdf, normal_quantile, t_cdf, t_quantile,
-};
+pub use over_seeds::{Average, Bootstrap, Curve, CurvePoint, bootstrap_mean, bootstrap_slope, slope_over_seeds};
+pub use quantile::{chi2_cdf, chi2_quantile, chi2_upper_tail, normal_cdf, normal_quantile, t_cdf, t_quantile};
 pub use slope::{PowerFit, fit_line, fit_power};
 pub use test::{Evidence, p_at_least, p_at_most, p_differs, p_equals};
 
@@ -98,11 +94,7 @@ pub enum StatsError {
 
 pub(crate) fn all_finite(what: &'static str, values: &[f64]) -> Result<(), StatsError> {
     match values.iter().position(|v| !v.is_finite()) {
-        Some(index) => Err(StatsError::NotFinite {
-            what,
-            index,
-            value: values[index],
-        }),
+        Some(index) => Err(StatsError::NotFinite { what, index, value: values[index] }),
         None => Ok(()),
     }
 }
@@ -110,43 +102,15 @@ pub(crate) fn all_finite(what: &'static str, values: &[f64]) -> Result<(), Stats
 pub(crate) fn all_positive(what: &'static str, values: &[f64]) -> Result<(), StatsError> {
     all_finite(what, values)?;
     match values.iter().position(|&v| v <= 0.0) {
-        Some(index) => Err(StatsError::NotPositive {
-            what,
-            index,
-            value: values[index],
-        }),
+        Some(index) => Err(StatsError::NotPositive { what, index, value: values[index] }),
         None => Ok(()),
     }
 }
 
-pub(crate) fn at_least(
-    what: &'static str,
-    expected: usize,
-    found: usize,
-) -> Result<(), StatsError> {
-    if found < expected {
-        Err(StatsError::TooFew {
-            what,
-            expected,
-            found,
-        })
-    } else {
-        Ok(())
-    }
+pub(crate) fn at_least(what: &'static str, expected: usize, found: usize) -> Result<(), StatsError> {
+    if found < expected { Err(StatsError::TooFew { what, expected, found }) } else { Ok(()) }
 }
 
-pub(crate) fn same_length(
-    what: &'static str,
-    expected: usize,
-    found: usize,
-) -> Result<(), StatsError> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(StatsError::Length {
-            what,
-            expected,
-            found,
-        })
-    }
+pub(crate) fn same_length(what: &'static str, expected: usize, found: usize) -> Result<(), StatsError> {
+    if found == expected { Ok(()) } else { Err(StatsError::Length { what, expected, found }) }
 }

@@ -7,10 +7,7 @@
 /// dependence between the tests (Holm 1979). A NaN counts as 1: a test that said nothing.
 #[must_use]
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
-    let clean: Vec<f64> = p_values
-        .iter()
-        .map(|p| if p.is_nan() { 1.0 } else { p.clamp(0.0, 1.0) })
-        .collect();
+    let clean: Vec<f64> = p_values.iter().map(|p| if p.is_nan() { 1.0 } else { p.clamp(0.0, 1.0) }).collect();
     let mut order: Vec<usize> = (0..clean.len()).collect();
     order.sort_by(|&i, &j| clean[i].total_cmp(&clean[j]));
     let mut adjusted = vec![1.0; clean.len()];

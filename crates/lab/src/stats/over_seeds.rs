@@ -54,10 +54,7 @@ pub struct Bootstrap {
 
 impl Default for Bootstrap {
     fn default() -> Self {
-        Self {
-            resamples: 9999,
-            seed: 0,
-        }
+        Self { resamples: 9999, seed: 0 }
     }
 }
 
@@ -88,23 +85,12 @@ pub struct CurvePoint {
 /// weights over `ln x`, and the slope has the variance of `mean psi`. Student's law with
 /// `seeds - 1` degrees of freedom. Values must be positive ([`Average::RootMeanSquare`] takes either
 /// sign), and their averages too.
-pub fn slope_over_seeds(
-    x: &[f64],
-    samples: &[Vec<f64>],
-    average: Average,
-) -> Result<Curve, StatsError> {
+pub fn slope_over_seeds(x: &[f64], samples: &[Vec<f64>], average: Average) -> Result<Curve, StatsError> {
     let table = Table::new(x, samples, average)?;
     let all: Vec<usize> = (0..samples.len()).collect();
     let (slope, log_prefactor) = table.slope(&all);
-    let fit = PowerFit {
-        slope,
-        log_prefactor,
-    };
-    let points = x
-        .iter()
-        .enumerate()
-        .map(|(i, &x)| table.point(i, x))
-        .collect::<Result<_, _>>()?;
+    let fit = PowerFit { slope, log_prefactor };
+    let points = x.iter().enumerate().map(|(i, &x)| table.point(i, x)).collect::<Result<_, _>>()?;
     Ok(Curve { fit, points })
 }
 
@@ -121,17 +107,13 @@ pub fn bootstrap_slope(
     let table = Table::new(x, samples, average)?;
     let all: Vec<usize> = (0..samples.len()).collect();
     let (estimate, _) = table.slope(&all);
-    resample(estimate, samples.len(), bootstrap, |rows| {
-        table.slope(rows).0
-    })
+    resample(estimate, samples.len(), bootstrap, |rows| table.slope(rows).0)
 }
 
 /// The mean of independent values with the law of its error from the studentised bootstrap.
 pub fn bootstrap_mean(values: &[f64], bootstrap: Bootstrap) -> Result<Estimate, StatsError> {
     let estimate = mean(values)?;
-    resample(estimate, values.len(), bootstrap, |rows| {
-        mean_of_rows(values, rows)
-    })
+    resample(estimate, values.len(), bootstrap, |rows| mean_of_rows(values, rows))
 }
 
 /// Inner values `u[i][seed]` and slope weights.
@@ -154,20 +136,14 @@ impl Table {
                 Average::Geometric => all_positive("values of one seed", row)?,
             }
         }
-        let u: Vec<Vec<f64>> = (0..x.len())
-            .map(|i| samples.iter().map(|row| average.inner(row[i])).collect())
-            .collect();
+        let u: Vec<Vec<f64>> =
+            (0..x.len()).map(|i| samples.iter().map(|row| average.inner(row[i])).collect()).collect();
         if average != Average::Geometric {
             let means: Vec<f64> = u.iter().map(|column| sample_mean(column)).collect();
             all_positive("averages over seeds", &means)?;
         }
         let log_x: Vec<f64> = x.iter().map(|x| x.ln()).collect();
-        Ok(Self {
-            u,
-            weights: slope_weights(&log_x)?,
-            log_x_mean: sample_mean(&log_x),
-            average,
-        })
+        Ok(Self { u, weights: slope_weights(&log_x)?, log_x_mean: sample_mean(&log_x), average })
     }
 
     /// Slope and `ln prefactor` from the given rows (a row may occur several times).
@@ -198,16 +174,9 @@ impl Table {
     fn point(&self, i: usize, x: f64) -> Result<CurvePoint, StatsError> {
         let inner = mean(&self.u[i])?;
         let (log_average, derivative) = self.average.log_outer(inner.value);
-        let log = Estimate {
-            value: log_average,
-            ..inner.affine(derivative, 0.0)
-        };
+        let log = Estimate { value: log_average, ..inner.affine(derivative, 0.0) };
         let (low, high) = log.interval(0.95)?;
-        Ok(CurvePoint {
-            x,
-            y: log_average.exp(),
-            interval: (low.exp(), high.exp()),
-        })
+        Ok(CurvePoint { x, y: log_average.exp(), interval: (low.exp(), high.exp()) })
     }
 }
 
@@ -244,21 +213,14 @@ fn resample(
     }
     at_least("a bootstrap with spread", bootstrap.resamples, draws.len())?;
     draws.sort_by(f64::total_cmp);
-    Ok(Estimate {
-        reference: Reference::Resampled(draws),
-        ..estimate
-    })
+    Ok(Estimate { reference: Reference::Resampled(draws), ..estimate })
 }
 
 fn mean_of_rows(values: &[f64], rows: &[usize]) -> Estimate {
     let n = rows.len() as f64;
     let value = rows.iter().map(|&s| values[s]).sum::<f64>() / n;
     let square: f64 = rows.iter().map(|&s| (values[s] - value).powi(2)).sum();
-    Estimate {
-        value,
-        standard_error: (square / (n - 1.0) / n).sqrt(),
-        reference: Reference::Student { dof: n - 1.0 },
-    }
+    Estimate { value, standard_error: (square / (n - 1.0) / n).sqrt(), reference: Reference::Student { dof: n - 1.0 } }
 }
 
 #[cfg(test)]
@@ -285,10 +247,8 @@ mod tests {
 
     #[test]
     fn exact_slopes_are_recovered_by_every_average() {
-        let samples: Vec<Vec<f64>> = [1.0, 2.0, 5.0]
-            .iter()
-            .map(|c| WIDTHS.iter().map(|n: &f64| c * n.powf(-0.5)).collect())
-            .collect();
+        let samples: Vec<Vec<f64>> =
+            [1.0, 2.0, 5.0].iter().map(|c| WIDTHS.iter().map(|n: &f64| c * n.powf(-0.5)).collect()).collect();
         for average in [Average::Mean, Average::RootMeanSquare, Average::Geometric] {
             let curve = slope_over_seeds(&WIDTHS, &samples, average).unwrap();
             // Rounding: a few eps of logarithms of size 10. All seeds agree, so no error is left.
@@ -300,25 +260,14 @@ mod tests {
     /// Under `Geometric` the slope is the mean of the seeds' own slopes, which `fit_power` gives.
     #[test]
     fn geometric_slope_is_the_mean_of_slopes() {
-        let samples: Vec<Vec<f64>> = noisy_curves(3)
-            .into_iter()
-            .map(|row| row.into_iter().map(f64::abs).collect())
-            .collect();
-        let slopes: Vec<f64> = samples
-            .iter()
-            .map(|row| super::super::fit_power(&WIDTHS, row).unwrap().slope.value)
-            .collect();
+        let samples: Vec<Vec<f64>> =
+            noisy_curves(3).into_iter().map(|row| row.into_iter().map(f64::abs).collect()).collect();
+        let slopes: Vec<f64> =
+            samples.iter().map(|row| super::super::fit_power(&WIDTHS, row).unwrap().slope.value).collect();
         let expected = mean(&slopes).unwrap();
-        let slope = slope_over_seeds(&WIDTHS, &samples, Average::Geometric)
-            .unwrap()
-            .fit
-            .slope;
+        let slope = slope_over_seeds(&WIDTHS, &samples, Average::Geometric).unwrap().fit.slope;
         assert_relative_eq!(slope.value, expected.value, max_relative = 1e-12);
-        assert_relative_eq!(
-            slope.standard_error,
-            expected.standard_error,
-            max_relative = 1e-12
-        );
+        assert_relative_eq!(slope.standard_error, expected.standard_error, max_relative = 1e-12);
     }
 
     /// Over 400 data sets the number of 95 % intervals that hold the truth is Binomial(400, c).
@@ -327,10 +276,7 @@ mod tests {
     /// 20 seeds (380 - 4 - 17.4 > 357).
     #[test]
     fn intervals_cover_the_slope() {
-        let bootstrap = Bootstrap {
-            resamples: 399,
-            seed: 7,
-        };
+        let bootstrap = Bootstrap { resamples: 399, seed: 7 };
         let (mut student, mut resampled) = (0, 0);
         let holds = |estimate: &Estimate| {
             let (low, high) = estimate.interval(0.95).unwrap();
@@ -339,32 +285,18 @@ mod tests {
         for seed in 0..400 {
             let samples = noisy_curves(seed);
             let average = Average::RootMeanSquare;
-            student += holds(
-                &slope_over_seeds(&WIDTHS, &samples, average)
-                    .unwrap()
-                    .fit
-                    .slope,
-            );
+            student += holds(&slope_over_seeds(&WIDTHS, &samples, average).unwrap().fit.slope);
             resampled += holds(&bootstrap_slope(&WIDTHS, &samples, average, bootstrap).unwrap());
         }
-        assert!(
-            (357..=397).contains(&student),
-            "Student covers {student} of 400"
-        );
-        assert!(
-            (357..=397).contains(&resampled),
-            "bootstrap covers {resampled} of 400"
-        );
+        assert!((357..=397).contains(&student), "Student covers {student} of 400");
+        assert!((357..=397).contains(&resampled), "bootstrap covers {resampled} of 400");
     }
 
     /// The mean of 15 exponential variables: skewed, where Student's interval is known to cover
     /// less than it says and the studentised bootstrap mends most of it.
     #[test]
     fn bootstrap_mends_skewness() {
-        let bootstrap = Bootstrap {
-            resamples: 399,
-            seed: 1,
-        };
+        let bootstrap = Bootstrap { resamples: 399, seed: 1 };
         let (mut student, mut resampled) = (0, 0);
         for seed in 0..400 {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -377,24 +309,15 @@ mod tests {
             resampled += covers(bootstrap_mean(&values, bootstrap).unwrap());
         }
         // 380 - 17.4 is the lower end of four binomial standard deviations.
-        assert!(
-            (363..=397).contains(&resampled),
-            "bootstrap covers {resampled} of 400"
-        );
-        assert!(
-            student < resampled,
-            "Student {student}, bootstrap {resampled}"
-        );
+        assert!((363..=397).contains(&resampled), "bootstrap covers {resampled} of 400");
+        assert!(student < resampled, "Student {student}, bootstrap {resampled}");
     }
 
     #[test]
     fn the_bootstrap_is_a_function_of_its_seed() {
         let samples = noisy_curves(0);
         let run = |seed| {
-            let bootstrap = Bootstrap {
-                resamples: 199,
-                seed,
-            };
+            let bootstrap = Bootstrap { resamples: 199, seed };
             bootstrap_slope(&WIDTHS, &samples, Average::RootMeanSquare, bootstrap).unwrap()
         };
         assert_eq!(run(5), run(5));
@@ -409,10 +332,7 @@ mod tests {
         let zero = vec![vec![0.0; 5], vec![0.0; 5]];
         assert!(slope_over_seeds(&WIDTHS, &zero, Average::RootMeanSquare).is_err());
         assert!(slope_over_seeds(&WIDTHS, &zero, Average::Geometric).is_err());
-        let few = Bootstrap {
-            resamples: 3,
-            seed: 0,
-        };
+        let few = Bootstrap { resamples: 3, seed: 0 };
         assert!(bootstrap_mean(&[1.0, 2.0, 3.0], few).is_err());
     }
 }

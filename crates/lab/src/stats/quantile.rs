@@ -45,31 +45,19 @@ pub fn chi2_upper_tail(x: f64, dof: f64) -> Result<f64, StatsError> {
 pub fn chi2_quantile(p: f64, dof: f64) -> Result<f64, StatsError> {
     open_unit(p)?;
     let law = chi2(dof)?;
-    Ok(if p < 0.5 {
-        crossing(|x| p <= law.cdf(x))
-    } else {
-        crossing(|x| law.sf(x) <= 1.0 - p)
-    })
+    Ok(if p < 0.5 { crossing(|x| p <= law.cdf(x)) } else { crossing(|x| law.sf(x) <= 1.0 - p) })
 }
 
 fn open_unit(p: f64) -> Result<(), StatsError> {
     if 0.0 < p && p < 1.0 {
         Ok(())
     } else {
-        Err(StatsError::OutOfRange {
-            what: "probability",
-            value: p,
-            expected: "a number in (0, 1)",
-        })
+        Err(StatsError::OutOfRange { what: "probability", value: p, expected: "a number in (0, 1)" })
     }
 }
 
 fn dof_error(dof: f64) -> StatsError {
-    StatsError::OutOfRange {
-        what: "degrees of freedom",
-        value: dof,
-        expected: "a positive finite number",
-    }
+    StatsError::OutOfRange { what: "degrees of freedom", value: dof, expected: "a positive finite number" }
 }
 
 fn student(dof: f64) -> Result<StudentsT, StatsError> {
@@ -89,11 +77,7 @@ fn chi2(dof: f64) -> Result<ChiSquared, StatsError> {
 /// The quantile of a law symmetric about zero.
 fn symmetric_quantile(law: &impl ContinuousCDF<f64, f64>, p: f64) -> f64 {
     let upper_half = |tail: f64| crossing(|x| law.sf(x) <= tail);
-    if p < 0.5 {
-        -upper_half(p)
-    } else {
-        upper_half(1.0 - p)
-    }
+    if p < 0.5 { -upper_half(p) } else { upper_half(1.0 - p) }
 }
 
 /// The point in [0, inf) where a monotone condition becomes true, by doubling and bisection down to
@@ -164,11 +148,7 @@ mod tests {
     #[test]
     fn quantile_inverts_cdf() {
         for p in [1e-6, 0.01, 0.3, 0.5, 0.9, 0.9999] {
-            assert_relative_eq!(
-                normal_cdf(normal_quantile(p).unwrap()),
-                p,
-                max_relative = 1e-12
-            );
+            assert_relative_eq!(normal_cdf(normal_quantile(p).unwrap()), p, max_relative = 1e-12);
             for dof in [1.0, 2.5, 7.0, 100.0] {
                 let t = t_cdf(t_quantile(p, dof).unwrap(), dof).unwrap();
                 assert_relative_eq!(t, p, max_relative = 1e-11);

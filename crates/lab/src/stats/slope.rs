@@ -36,11 +36,7 @@ pub fn fit_line(x: &[f64], y: &[f64]) -> Result<(f64, Estimate), StatsError> {
     let slope: f64 = weights.iter().zip(y).map(|(w, y)| w * y).sum();
     let intercept = sample_mean(y) - slope * sample_mean(x);
     let dof = x.len() as f64 - 2.0;
-    let residual_square: f64 = x
-        .iter()
-        .zip(y)
-        .map(|(x, y)| (y - intercept - slope * x).powi(2))
-        .sum();
+    let residual_square: f64 = x.iter().zip(y).map(|(x, y)| (y - intercept - slope * x).powi(2)).sum();
     // The slope is `sum w y` with independent y, so its variance is `sum w^2` times theirs.
     let leverage: f64 = weights.iter().map(|w| w * w).sum();
     let slope = Estimate {
@@ -57,10 +53,7 @@ pub fn fit_power(x: &[f64], y: &[f64]) -> Result<PowerFit, StatsError> {
     all_positive("ordinates of a power law", y)?;
     let log = |v: &[f64]| v.iter().map(|v| v.ln()).collect::<Vec<_>>();
     let (log_prefactor, slope) = fit_line(&log(x), &log(y))?;
-    Ok(PowerFit {
-        slope,
-        log_prefactor,
-    })
+    Ok(PowerFit { slope, log_prefactor })
 }
 
 /// The w with `sum w_i y_i` = least-squares slope of y over x.
@@ -90,11 +83,7 @@ mod tests {
             // Rounding: a few eps of logarithms of size 10.
             assert_abs_diff_eq!(fit.slope.value, exponent, epsilon = 1e-14);
             assert_abs_diff_eq!(fit.slope.standard_error, 0.0, epsilon = 1e-14);
-            assert_relative_eq!(
-                fit.at(300.0),
-                3.0 * 300f64.powf(exponent),
-                max_relative = 1e-12
-            );
+            assert_relative_eq!(fit.at(300.0), 3.0 * 300f64.powf(exponent), max_relative = 1e-12);
         }
     }
 
@@ -111,18 +100,9 @@ mod tests {
 
     #[test]
     fn bad_data_are_errors() {
-        assert!(matches!(
-            fit_power(&[1.0, 2.0], &[1.0, 2.0]),
-            Err(StatsError::TooFew { .. })
-        ));
-        assert!(matches!(
-            fit_power(&[1.0, 2.0, 3.0], &[1.0, 0.0, 2.0]),
-            Err(StatsError::NotPositive { index: 1, .. })
-        ));
-        assert!(matches!(
-            fit_line(&[0.1; 3], &[1.0, 2.0, 3.0]),
-            Err(StatsError::Singular { .. })
-        ));
+        assert!(matches!(fit_power(&[1.0, 2.0], &[1.0, 2.0]), Err(StatsError::TooFew { .. })));
+        assert!(matches!(fit_power(&[1.0, 2.0, 3.0], &[1.0, 0.0, 2.0]), Err(StatsError::NotPositive { index: 1, .. })));
+        assert!(matches!(fit_line(&[0.1; 3], &[1.0, 2.0, 3.0]), Err(StatsError::Singular { .. })));
         assert!(fit_line(&[1.0, 2.0, f64::NAN], &[1.0, 2.0, 3.0]).is_err());
         assert!(fit_line(&[1.0, 2.0, 3.0], &[1.0, 2.0]).is_err());
     }

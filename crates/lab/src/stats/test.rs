@@ -35,10 +35,7 @@ pub fn p_equals(estimate: &Estimate, target: f64, margin: f64) -> Result<Evidenc
 /// Prediction `|truth - target| > margin`: [`p_equals`] with its two answers exchanged.
 pub fn p_differs(estimate: &Estimate, target: f64, margin: f64) -> Result<Evidence, StatsError> {
     let equals = p_equals(estimate, target, margin)?;
-    Ok(Evidence {
-        p_value: equals.p_against,
-        p_against: equals.p_value,
-    })
+    Ok(Evidence { p_value: equals.p_against, p_against: equals.p_value })
 }
 
 /// Prediction `truth < bound + margin`.
@@ -47,19 +44,13 @@ pub fn p_differs(estimate: &Estimate, target: f64, margin: f64) -> Result<Eviden
 /// margin; zero is right for strict inequalities.
 pub fn p_at_most(estimate: &Estimate, bound: f64, margin: f64) -> Result<Evidence, StatsError> {
     let (_, high) = margins(bound, margin)?;
-    Ok(Evidence {
-        p_value: estimate.p_not_below(high)?,
-        p_against: estimate.p_not_above(high)?,
-    })
+    Ok(Evidence { p_value: estimate.p_not_below(high)?, p_against: estimate.p_not_above(high)? })
 }
 
 /// Prediction `truth > bound - margin`.
 pub fn p_at_least(estimate: &Estimate, bound: f64, margin: f64) -> Result<Evidence, StatsError> {
     let (low, _) = margins(bound, margin)?;
-    Ok(Evidence {
-        p_value: estimate.p_not_above(low)?,
-        p_against: estimate.p_not_below(low)?,
-    })
+    Ok(Evidence { p_value: estimate.p_not_above(low)?, p_against: estimate.p_not_below(low)? })
 }
 
 fn margins(target: f64, margin: f64) -> Result<(f64, f64), StatsError> {
@@ -85,11 +76,7 @@ mod tests {
     use super::*;
 
     fn gaussian(value: f64, standard_error: f64) -> Estimate {
-        Estimate {
-            value,
-            standard_error,
-            reference: Reference::Normal,
-        }
+        Estimate { value, standard_error, reference: Reference::Normal }
     }
 
     /// By hand: estimate 0.2 with error 0.1 against 0 +- 0.5: z = 7 and z = 3.
@@ -99,11 +86,7 @@ mod tests {
         assert_relative_eq!(found.p_value, normal_cdf(-3.0), max_relative = 1e-9);
         assert_relative_eq!(found.p_against, 1.0);
         let outside = p_equals(&gaussian(0.8, 0.1), 0.0, 0.5).unwrap();
-        assert_relative_eq!(
-            outside.p_against,
-            2.0 * normal_cdf(-3.0),
-            max_relative = 1e-9
-        );
+        assert_relative_eq!(outside.p_against, 2.0 * normal_cdf(-3.0), max_relative = 1e-9);
         assert!(outside.p_value > 0.99);
     }
 
@@ -113,10 +96,7 @@ mod tests {
             let estimate = gaussian(value, 0.1);
             let (low, high) = estimate.interval(0.90).unwrap();
             let inside = -0.5 < low && high < 0.5;
-            assert_eq!(
-                p_equals(&estimate, 0.0, 0.5).unwrap().p_value < 0.05,
-                inside
-            );
+            assert_eq!(p_equals(&estimate, 0.0, 0.5).unwrap().p_value < 0.05, inside);
         }
     }
 
@@ -154,21 +134,9 @@ mod tests {
     #[test]
     fn exact_numbers_are_decided() {
         let inside = p_equals(&Estimate::exact(1.0), 1.0, 1e-9).unwrap();
-        assert_eq!(
-            inside,
-            Evidence {
-                p_value: 0.0,
-                p_against: 1.0
-            }
-        );
+        assert_eq!(inside, Evidence { p_value: 0.0, p_against: 1.0 });
         let outside = p_equals(&Estimate::exact(2.0), 1.0, 1e-9).unwrap();
-        assert_eq!(
-            outside,
-            Evidence {
-                p_value: 1.0,
-                p_against: 0.0
-            }
-        );
+        assert_eq!(outside, Evidence { p_value: 1.0, p_against: 0.0 });
         assert!(p_equals(&Estimate::exact(2.0), 1.0, -1.0).is_err());
         assert!(p_equals(&Estimate::exact(2.0), f64::NAN, 1.0).is_err());
     }
