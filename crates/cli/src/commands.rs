@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod fmt;
 pub(crate) mod kernel;
 pub(crate) mod limit;
+pub(crate) mod nth;
 pub(crate) mod predict;
 pub(crate) mod reproduce;
 pub(crate) mod show;

@@ -58,6 +58,7 @@ enum Command {
     Kernel(commands::kernel::KernelArgs),
     Predict(commands::predict::PredictArgs),
     Train(commands::train::TrainArgs),
+    Nth(commands::nth::NthArgs),
     /// Check the claims of the papers and write a report
     Reproduce(ReproduceArgs),
     Completions(commands::completions::CompletionsArgs),
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Kernel(args) => commands::kernel::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Train(args) => commands::train::run(&args),
+        Command::Nth(args) => commands::nth::run(&args),
         Command::Reproduce(args) => commands::reproduce::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     };
