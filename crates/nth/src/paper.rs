@@ -4,8 +4,8 @@ use netsor_finite::Inputs;
 use netsor_ir::index::Index;
 use netsor_ir::network::{Network, Parameter};
 use netsor_ir::number::{Power, from_f64, integer, power};
-use netsor_ir::verify::{Verified, verify_network};
 use netsor_ir::program::{Dim, Kind, Program, Scale, ValueId};
+use netsor_ir::verify::{Verified, verify_network};
 use netsor_ir::{ExprId, Exprs, Func};
 use num_traits::Zero;
 

@@ -5,8 +5,8 @@ mod everything;
 
 use everything::numbers;
 use netsor_finite::Inputs;
-use netsor_ir::{Network, ValueId};
 use netsor_ir::verify::{Verified, verify_network};
+use netsor_ir::{Network, ValueId};
 use netsor_nth::{
     Hierarchy, KernelOptions, NthError, Truncated, estimated_bytes, gradient_step, hierarchy, kernels_at,
 };
