@@ -92,17 +92,27 @@ impl KernelTensor {
         self.data.iter().fold(0.0, |m, x| m.max(x.abs()))
     }
 
+    /// The mean over all index tuples.
+    pub fn mean(&self) -> f64 {
+        self.mean_of(|x| x)
+    }
+
     /// The root mean square over all index tuples.
     pub fn norm_rms(&self) -> f64 {
+        self.mean_of(|x| x * x).sqrt()
+    }
+
+    /// The mean of `f` over all index tuples: pairs of different first arguments count twice.
+    fn mean_of(&self, f: impl Fn(f64) -> f64) -> f64 {
         let len = self.block_len();
         let mut sum = 0.0;
         for b in 0..self.points {
             for a in 0..=b {
                 let weight = if a == b { 1.0 } else { 2.0 };
-                sum += weight * self.block(a, b).iter().map(|x| x * x).sum::<f64>();
+                sum += weight * self.block(a, b).iter().map(|&x| f(x)).sum::<f64>();
             }
         }
-        (sum / (self.points * self.points * len) as f64).sqrt()
+        sum / (self.points * self.points * len) as f64
     }
 }
 

@@ -62,10 +62,10 @@ impl Claim for NthTruncation {
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
         let widths: Vec<usize> = ctx.scale.pick(
             vec![64, 128, 256, 512],
-            vec![64, 128, 256, 512, 1024, 2048],
+            vec![64, 128, 256, 512, 1024],
             vec![64, 128, 256, 512, 1024, 2048, 4096, 8192],
         );
-        let n_seeds = ctx.scale.pick(32, 96, 256);
+        let n_seeds = ctx.scale.pick(32, 128, 256);
         let data = SmallDigits::load(ctx, N_TRAIN, N_TEST)?;
         let (network, inputs) = data.network(1)?;
         let experiment =
