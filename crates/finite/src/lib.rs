@@ -46,6 +46,7 @@ mod check;
 mod error;
 mod execute;
 mod float;
+mod gather;
 mod kernel;
 mod loss;
 mod pointwise;

@@ -7,6 +7,7 @@ use netsor_ir::tape::{Input, Scratch, Setting, Tape, TapeError};
 use rayon::prelude::*;
 
 use crate::float::{Numeric, mean};
+use crate::gather::Strides;
 use crate::state::{Shape, locate, malformed, positions};
 use crate::{Block, FiniteError, Float, State};
 
@@ -156,11 +157,8 @@ impl<T: Float> Pointwise<T> {
         match self {
             Self::Open(tape) => {
                 // Members are the batch.
-                let gathered: Vec<Vec<T>> = tape
-                    .inputs()
-                    .iter()
-                    .map(|leaf| (0..shape.members).map(|m| leaves.scalar(leaf, &positions(&leaves.sizes, m))).collect())
-                    .collect::<Result<_, _>>()?;
+                let gathered: Vec<Vec<T>> =
+                    tape.inputs().iter().map(|leaf| leaves.column(leaf)).collect::<Result<_, _>>()?;
                 let inputs: Vec<Input<'_, T>> = gathered.iter().map(|column| Input::Batch(column)).collect();
                 tape.eval(&inputs, &mut [&mut out.data], &mut Scratch::default());
             }
@@ -215,16 +213,28 @@ impl<'a, T: Float> Leaves<'a, T> {
             .collect()
     }
 
+    /// The values of a leaf that is a scalar, for all members.
+    fn column(&self, (symbol, indices): &(Symbol, Indices)) -> Result<Vec<T>, FiniteError> {
+        let block = self.scalar_block(value_of(*symbol))?;
+        let strides = Strides::of(self.program, self.id, value_of(*symbol), indices, &self.sizes)?;
+        Ok(strides.members().map(|at| block.data[at]).collect())
+    }
+
     /// The value of a leaf that is a scalar.
     fn scalar(&self, (symbol, indices): &(Symbol, Indices), own: &[u32]) -> Result<T, FiniteError> {
         let value = value_of(*symbol);
+        let block = self.scalar_block(value)?;
+        let at = locate(self.program, self.id, value, indices, own)?;
+        Ok(block.data[at])
+    }
+
+    /// The block of a value that must be a scalar.
+    fn scalar_block(&self, value: ValueId) -> Result<&'a Block<T>, FiniteError> {
         if self.program.value(value).ty.kind != Kind::Scalar {
             let problem = format!("`{}` is no scalar", self.program.value(value).name);
             return Err(malformed(self.program, self.id, problem));
         }
-        let block = self.state.operand(self.program, self.id, value)?;
-        let at = locate(self.program, self.id, value, indices, own)?;
-        Ok(block.data[at])
+        self.state.operand(self.program, self.id, value)
     }
 }
 

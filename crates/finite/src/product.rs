@@ -9,6 +9,7 @@ use netsor_ir::index::{Index, Indices};
 use netsor_ir::program::{Kind, Operand, Program, ValueId, value_of};
 use rayon::prelude::*;
 
+use crate::gather::Strides;
 use crate::state::{Shape, locate, malformed, positions};
 use crate::{Block, FiniteError, Float, State};
 
@@ -165,11 +166,10 @@ impl Gram {
         let mut products = vec![T::of(0.0); a.members * b.members];
         gemm(&mut products, (&a.data, a.rows, a.members), true, &b.data, b.members, 1.0 / a.rows as f64);
         let sizes = program.family_sizes(id);
+        let rows = Strides::of(program, id, self.a.0, &self.a.1, &sizes)?;
+        let cols = Strides::of(program, id, self.b.0, &self.b.1, &sizes)?;
         let mut out = Block::zeros(shape);
-        for (member, target) in out.data.iter_mut().enumerate() {
-            let own = positions(&sizes, member);
-            let row = locate(program, id, self.a.0, &self.a.1, &own)?;
-            let col = locate(program, id, self.b.0, &self.b.1, &own)?;
+        for (target, (row, col)) in out.data.iter_mut().zip(rows.members().zip(cols.members())) {
             *target = products[col * a.members + row];
         }
         Ok(out)

@@ -197,7 +197,7 @@ impl Exprs {
     /// Rebuilds a term from its leaves up: `finish` receives each node with its children already rebuilt.
     ///
     /// Iterative, so that a deep term cannot overflow the stack; each shared node is rebuilt once.
-    fn rebuild(
+    pub(crate) fn rebuild(
         &mut self,
         root: ExprId,
         done: &mut FxHashMap<ExprId, ExprId>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use netsor_ir::network::Network;
 use netsor_ir::program::{Program, ValueId};
-use netsor_ir::transform::{Direction, DirectionMode, Tangents, kernels};
+use netsor_ir::transform::{Direction, DirectionMode, Tangents, hoist, kernels};
 use netsor_ir::verify::{Verified, verify_program};
 
 use crate::{NthError, check_smooth};
@@ -97,12 +97,15 @@ fn build(network: &Verified<Network>, order: usize, mode: DirectionMode) -> Resu
         }
         all.push(last);
     }
+    // The network's own values keep their ids: inputs and weights are supplied by them.
+    let (program, places) = hoist(&tangents.program, network.program.values.len());
+    let moved = |v: ValueId| places[v.index()];
     Ok(Hierarchy {
-        program: verify_program(tangents.program).map_err(|d| NthError::Invalid(d.to_string()))?,
-        output: of_output.output,
-        kernels: all,
-        parts: of_output.ntk_parts.clone(),
-        derivatives,
+        program: verify_program(program).map_err(|d| NthError::Invalid(d.to_string()))?,
+        output: moved(of_output.output),
+        kernels: all.into_iter().map(moved).collect(),
+        parts: of_output.ntk_parts.iter().map(|(&parameter, &share)| (parameter, moved(share))).collect(),
+        derivatives: derivatives.into_iter().map(moved).collect(),
         mode,
     })
 }

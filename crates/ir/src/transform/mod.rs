@@ -4,6 +4,7 @@
 //! width `n` or taken to its limit.
 
 pub mod backprop;
+pub mod hoist;
 pub mod kernels;
 pub mod tangent;
 pub mod unroll;
@@ -12,6 +13,7 @@ pub mod unroll;
 mod tests;
 
 pub use backprop::{Backprop, Gradient, Seed, backprop};
+pub use hoist::hoist;
 pub use kernels::{Kernels, kernels};
 pub use tangent::{Direction, DirectionMode, Tangents};
 pub use unroll::{unroll_network, unroll_program};
