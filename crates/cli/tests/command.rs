@@ -85,10 +85,14 @@ fn theorems_name_what_is_missing() {
         let theorems = json(&["show", file, "--json"])[0]["theorems"].clone();
         theorems.as_array().unwrap().iter().map(|t| t["cover"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(covers("examples/mlp.netsor"), ["proved", "proved", "proved"]);
-    assert_eq!(covers("examples/tied.netsor"), ["proved", "outside", "proved"]);
-    assert_eq!(covers("examples/layernorm.netsor"), ["proved", "proved", "supported"]);
-    assert_eq!(covers("examples/square.netsor"), ["proved"]);
+    assert_eq!(covers("examples/mlp.netsor"), ["covered"; 6]);
+    assert_eq!(covers("examples/tied.netsor"), ["covered", "outside", "covered", "outside", "covered", "outside"]);
+    let layer_norm = ["covered", "covered", "supported", "supported", "supported", "outside"];
+    assert_eq!(covers("examples/layernorm.netsor"), layer_norm);
+    assert_eq!(covers("examples/square.netsor"), ["covered"]);
+    let tied = json(&["show", "examples/tied.netsor", "--json"])[0]["theorems"][1]["missing"][0].clone();
+    assert_eq!(tied["hypothesis"]["matrix"], "W");
+    assert!(tied["source"].as_str().unwrap().contains("D.4.2"));
 }
 
 #[test]

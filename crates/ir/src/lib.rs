@@ -14,6 +14,7 @@ pub mod number;
 pub mod program;
 pub mod syntax;
 pub mod tape;
+pub mod theorem;
 pub mod transform;
 pub mod verify;
 

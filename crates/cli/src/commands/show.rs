@@ -7,6 +7,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use netsor_ir::draw::{DrawOptions, draw_dot, draw_svg};
 use netsor_ir::syntax::Item;
+use netsor_ir::theorem::{self, Coverage};
 use netsor_ir::transform::{Seed, backprop, kernels, unroll_network, unroll_program};
 use netsor_ir::{Instr, Network, Program};
 use serde_json::json;
@@ -126,16 +127,26 @@ fn to_text(item: &Item) -> String {
             let outputs: Vec<&str> = network.outputs.iter().map(|&o| program.value(o).name.as_str()).collect();
             out.push_str(&format!("outputs     {}\n\n", outputs.join(", ")));
             out.push_str(&format!("{}\n", parameters(network)));
-            facts::network_theorems(network)
+            theorem::of_network(network)
         }
-        Item::Program(program) => facts::program_theorems(program),
+        Item::Program(program) => theorem::of_program(program),
     };
     out.push('\n');
-    for theorem in theorems {
-        out.push_str(&format!("{} ({}): {}\n", theorem.source, theorem.subject, theorem.cover.word()));
-        for reason in theorem.reasons {
-            out.push_str(&format!("  - {reason}\n"));
-        }
+    for coverage in &theorems {
+        out.push_str(&theorem_text(coverage));
+    }
+    out
+}
+
+/// The theorem, whether it applies, and for each missing hypothesis what fails and where it stands.
+fn theorem_text(coverage: &Coverage) -> String {
+    let theorem = coverage.theorem;
+    let mut out = format!("{} ({}): {}\n", theorem.source(), theorem.subject(), coverage.status().name());
+    for missing in &coverage.missing {
+        out.push_str(&format!("  - {missing} [{}]\n", missing.source()));
+    }
+    for remark in &coverage.remarks {
+        out.push_str(&format!("  - {remark}\n"));
     }
     out
 }
@@ -205,10 +216,23 @@ fn to_json(item: &Item) -> serde_json::Value {
                 .collect();
             value["parameters"] = json!(parameters);
             value["outputs"] = network.outputs.iter().map(|&o| program.value(o).name.clone()).collect();
-            facts::network_theorems(network)
+            theorem::of_network(network)
         }
-        Item::Program(program) => facts::program_theorems(program),
+        Item::Program(program) => theorem::of_program(program),
     };
-    value["theorems"] = json!(theorems);
+    value["theorems"] = theorems
+        .iter()
+        .map(|c| {
+            let missing: Vec<_> = c
+                .missing
+                .iter()
+                .map(|m| json!({ "hypothesis": m, "reason": m.to_string(), "source": m.source() }))
+                .collect();
+            json!({
+                "theorem": c.theorem, "source": c.theorem.source(), "subject": c.theorem.subject(),
+                "cover": c.status(), "missing": missing, "remarks": c.remarks,
+            })
+        })
+        .collect();
     value
 }
