@@ -5,6 +5,7 @@
 //! Margins of equivalence are constants of each file, fixed before its data were seen.
 
 mod circle;
+mod cumulants;
 mod drift;
 mod flow;
 mod footnote;
@@ -14,6 +15,7 @@ mod nth_setup;
 mod nth_truncation;
 mod ntk_init;
 mod ntk_train;
+mod rules;
 mod setup;
 
 use crate::Claim;
@@ -22,6 +24,8 @@ use crate::Claim;
 #[must_use]
 pub fn all() -> Vec<Box<dyn Claim>> {
     let mut claims: Vec<Box<dyn Claim>> = Vec::new();
+    claims.extend(rules::all());
+    claims.push(Box::new(cumulants::NngpCumulants));
     claims.extend(ntk_init::all());
     claims.push(Box::new(ntk_train::NtkTrain));
     claims.push(Box::new(flow::Flow));
