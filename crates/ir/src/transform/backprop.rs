@@ -13,6 +13,8 @@
 //! Moments are differentiated like everything else: their adjoints carry exact powers of `n`, and only the limit
 //! discovers that something vanishes (TP IIb App. D.4.5).
 
+use std::collections::BTreeMap;
+
 use smallvec::SmallVec;
 
 use super::TransformError;
@@ -111,11 +113,11 @@ pub fn backprop(network: &Network, seed: Seed) -> Result<Backprop, TransformErro
     }
     let mut program = network.program.clone();
     let depends = depends_on_training(network)?;
-    let outputs = network
-        .outputs
-        .iter()
-        .map(|&output| Sweep::new(network, &depends, output, seed, &mut program).and_then(Sweep::run))
-        .collect::<Result<_, _>>()?;
+    let mut units = BTreeMap::new();
+    let mut outputs = Vec::new();
+    for &output in &network.outputs {
+        outputs.push(Sweep::new(network, &depends, output, seed, &mut program, &mut units)?.run()?);
+    }
     Ok(Backprop { program, outputs })
 }
 
@@ -166,6 +168,7 @@ impl<'a> Sweep<'a> {
         output: ValueId,
         seed: Seed,
         program: &'a mut Program,
+        units: &mut BTreeMap<u32, (Id<Axis>, ValueId)>,
     ) -> Result<Self, TransformError> {
         let value = network.program.value(output).clone();
         let components = match value.ty.kind {
@@ -197,13 +200,16 @@ impl<'a> Sweep<'a> {
                         _ => program.define(&name, &family, value.ty.kind, Instr::Map(one)),
                     }
                 } else {
-                    let axis_name = program.unused_name(&format!("{}_component", value.name));
-                    let axis = program.axis(&axis_name, components);
+                    // Outputs of one dimension share the axis of their components.
+                    let (axis, unit) = *units.entry(components).or_insert_with(|| {
+                        let index = program.unused_name(&format!("{}_component", value.name));
+                        let axis = program.axis(&index, components);
+                        let unit = program.unused_name(&format!("e_{}", value.name));
+                        (axis, program.unit_vectors(&unit, &index, axis))
+                    });
                     aligned.push(None);
-                    let index = axis_name.clone();
-                    seeds.push((axis_name, axis));
-                    let unit = program.unused_name(&format!("e_{}", value.name));
-                    let unit = program.unit_vectors(&unit, &index, axis);
+                    let index = program.axes[axis.index()].name.clone();
+                    seeds.push((index.clone(), axis));
                     let e = program.member(unit, &[Index::Var(own.len() as u32)]);
                     let mut family = family.clone();
                     family.push((&index, axis));

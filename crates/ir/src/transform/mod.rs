@@ -6,6 +6,7 @@
 pub mod backprop;
 pub mod hoist;
 pub mod kernels;
+pub mod sgd;
 pub mod tangent;
 pub mod unroll;
 
@@ -15,6 +16,7 @@ mod tests;
 pub use backprop::{Backprop, Gradient, Seed, backprop};
 pub use hoist::hoist;
 pub use kernels::{Kernels, kernels};
+pub use sgd::{Condition, Decay, Loss, Readouts, Sgd, TrainedOutput, Training, unroll_sgd};
 pub use tangent::{Direction, DirectionMode, Tangents};
 pub use unroll::{unroll_network, unroll_program};
 
@@ -40,6 +42,28 @@ pub enum TransformError {
     #[error("`{name}` is not a sum of readouts `v' x` with scalar coefficients, so it has no NNGP kernel: {reason}")]
     NoGaussianProcess {
         /// The output or a value it is made of.
+        name: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// An option of a training run does not fit.
+    #[error("training cannot be written out: {reason}")]
+    Training {
+        /// What does not fit, and what would.
+        reason: String,
+    },
+    /// A loss is no expression in `f` and `y`.
+    #[error("the loss `{text}` is not an expression in `f` and `y`: {reason}")]
+    Loss {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The initial value of a readout cannot be made data.
+    #[error("training cannot be conditioned on the initial value of `{name}`: {reason}")]
+    NotConditioned {
+        /// The readout.
         name: String,
         /// What is in the way.
         reason: String,
