@@ -369,7 +369,6 @@ impl Lowering<'_> {
         let graph = self.graph;
         let value = match &graph.def(id).body {
             Body::Scalar(expr) => self.expr(*expr, &at, &[])?,
-            Body::Vanishing => Value::constant(0.0),
             Body::Expect { integrand, covariance, parameters } => {
                 let mut all = |exprs: &[ExprId]| -> Result<Vec<Value>, KernelError> {
                     exprs.iter().map(|&e| self.expr(e, &at, &[]).map(Value::collected)).collect()

@@ -3,16 +3,17 @@
 /// The error of the limit engine.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LimitError {
-    /// A positive power of the width times a quantity whose limit is zero.
+    /// A positive power of the width in front of what does not cancel, or a fluctuation of order 1.
     #[error(
-        "`{name}` carries a positive power n^({power}) of the width: it is not a scalar of the program and has no \
-         deterministic limit (under the NTK parametrization outputs converge to a Gaussian process; condition on f_0 or \
-         ask for kernels instead)"
+        "`{name}` is of order n^({power}) and has no deterministic limit: under a positive power of the width only \
+         what cancels identically is dropped, and the fluctuations of moments, of order n^(-1/2), are brought back \
+         (under the NTK parametrization outputs converge to a Gaussian process; condition on f_0 or ask for kernels \
+         instead)"
     )]
     NotAScalar {
         /// The value.
         name: String,
-        /// The exponent left over.
+        /// The exponent of its size.
         power: String,
     },
     /// A readout, which converges in law only.

@@ -161,7 +161,6 @@ impl<'g> Evaluator<'g> {
         let graph = self.graph;
         let value = stacker::maybe_grow(128 * 1024, 8 * 1024 * 1024, || match &graph.def(id).body {
             Body::Scalar(expr) => self.expr(*expr, &at, &[]),
-            Body::Vanishing => Ok(Value::exact(0.0)),
             Body::Expect { integrand, covariance, parameters } => {
                 let covariance: Vec<Value> =
                     covariance.iter().map(|&c| self.expr(c, &at, &[])).collect::<Result<_, _>>()?;

@@ -38,9 +38,6 @@ pub enum Body {
     },
     /// A scalar expression over data and earlier definitions.
     Scalar(ExprId),
-    /// A moment whose limit is 0 by proof but which is not 0 at finite width: of order `n^(-1/2)` by the central limit
-    /// theorem. It counts as 0, unless a positive power of the width multiplies it.
-    Vanishing,
 }
 
 /// What a symbol of the graph's pool stands for.
@@ -136,11 +133,6 @@ impl Graph {
 }
 
 impl Graph {
-    /// Whether the symbol is a scalar whose limit is 0 although it is not 0 itself.
-    pub(crate) fn is_vanishing(&self, symbol: Symbol) -> bool {
-        matches!(self.leaf(symbol), Leaf::Def(def) if self.def(def).body == Body::Vanishing)
-    }
-
     /// Whether the symbol is a random variable of coordinates: a base variable or a slot.
     pub(crate) fn is_random(&self, symbol: Symbol) -> bool {
         match self.leaf(symbol) {

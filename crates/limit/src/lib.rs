@@ -44,13 +44,20 @@
 //! It knows nothing of finite width: that its numbers agree with simulation is evidence, not construction.
 
 mod closed_form;
+mod covariance;
+mod definitions;
+mod density;
 pub mod derive;
 mod error;
 pub mod eval;
 mod expectation;
 pub mod graph;
+mod order;
+mod product;
 pub mod show;
+mod slots;
 mod terms;
+mod widths;
 pub mod ztable;
 
 pub use derive::Deriver;

@@ -33,7 +33,6 @@ pub fn definition(graph: &Graph, program: &Program, def: DefId, notation: Notati
     let printer = Printer { graph, program, notation, indices: &[] };
     match &graph.def(def).body {
         Body::Scalar(expr) => printer.expr(*expr, 0),
-        Body::Vanishing => "0".to_owned(),
         Body::Expect { integrand, covariance, parameters } => {
             let slots = (0..).take_while(|k| k * (k + 1) / 2 < covariance.len()).count();
             let mut text = match notation {

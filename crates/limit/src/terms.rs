@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use netsor_ir::expr::{Expr, ExprId, Symbol, for_each_child};
-use netsor_ir::number::{Number, Power, integer};
+use netsor_ir::number::{Number, integer};
 use netsor_ir::{Axis, Func, Guard, Id, Index, Indices};
 use num_traits::{One, Signed, Zero};
 use rustc_hash::FxHashMap;
@@ -21,8 +21,6 @@ use crate::graph::{Graph, Leaf};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Term {
     pub(crate) coefficient: Number,
-    /// Power of the width.
-    pub(crate) width: Power,
     pub(crate) variables: Vec<(Index, Id<Axis>)>,
     pub(crate) guards: Vec<Guard>,
     /// Scalar factors.
@@ -37,7 +35,6 @@ impl Term {
     fn one() -> Self {
         Self {
             coefficient: Number::one(),
-            width: Power::zero(),
             variables: Vec::new(),
             guards: Vec::new(),
             scalars: Vec::new(),
@@ -50,7 +47,6 @@ impl Term {
         let join = |a: &Vec<ExprId>, b: &Vec<ExprId>| a.iter().chain(b).copied().collect();
         Self {
             coefficient: &self.coefficient * &other.coefficient,
-            width: self.width + other.width,
             variables: self.variables.iter().chain(&other.variables).copied().collect(),
             guards: self.guards.iter().chain(&other.guards).cloned().collect(),
             scalars: join(&self.scalars, &other.scalars),
@@ -99,7 +95,6 @@ pub(crate) const TERM_LIMIT: usize = 200_000;
 #[derive(Debug, Default)]
 pub(crate) struct Expander {
     shapes: FxHashMap<ExprId, Shape>,
-    widths: FxHashMap<ExprId, bool>,
     pub(crate) fresh: u32,
 }
 
@@ -119,22 +114,6 @@ impl Expander {
         }
         // Ids ascend from children to parents.
         seen.into_iter().collect()
-    }
-
-    /// Whether the limit of the expression is more than the expression itself: a power of the width occurs in it, or a
-    /// scalar that vanishes.
-    pub(crate) fn has_width(&mut self, graph: &Graph, root: ExprId) -> bool {
-        for id in Self::post_order(graph, root, |id| self.widths.contains_key(&id)) {
-            let node = graph.pool.node(id);
-            let mut found = match node {
-                Expr::Width(_) => true,
-                Expr::Ref(symbol, _) => graph.is_vanishing(*symbol),
-                _ => false,
-            };
-            for_each_child(node, |child| found |= self.widths[&child]);
-            self.widths.insert(id, found);
-        }
-        self.widths[&root]
     }
 
     /// How the expression depends on base variables.
@@ -193,10 +172,7 @@ impl Expander {
 
     /// The expression as a sum of terms, like terms joined.
     pub(crate) fn expand(&mut self, graph: &mut Graph, root: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
-        let mut terms = collect(self.expand_node(graph, root, name)?);
-        // Only now is it known which power of the width multiplies a vanishing scalar.
-        terms.retain(|t| !t.scalars.iter().any(|&s| vanishes(graph, s)) || !order(graph, t).is_negative());
-        Ok(terms)
+        Ok(collect(self.expand_node(graph, root, name)?))
     }
 
     fn expand_node(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
@@ -205,7 +181,6 @@ impl Expander {
 
     fn expand_node_inner(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
         let shape = self.shape(graph, id);
-        let width = self.has_width(graph, id);
         let single = |edit: &dyn Fn(&mut Term)| {
             let mut term = Term::one();
             edit(&mut term);
@@ -215,9 +190,7 @@ impl Expander {
         match (&node, &shape) {
             (Expr::Const(value), _) if value.is_zero() => Ok(Vec::new()),
             (Expr::Const(value), _) => single(&|t| t.coefficient = value.clone()),
-            (Expr::Width(p), _) => single(&|t| t.width = *p),
-            (_, Shape::Scalar) if !width => single(&|t| t.scalars.push(id)),
-            (Expr::Ref(..), Shape::Scalar) => single(&|t| t.scalars.push(id)),
+            (_, Shape::Scalar) => single(&|t| t.scalars.push(id)),
             (Expr::Ref(..), _) => single(&|t| t.bare.push(id)),
             (_, Shape::Opaque { .. }) if !self.factors_out(graph, &node) => single(&|t| t.opaque.push(id)),
             (Expr::Neg(a), _) => {
@@ -254,10 +227,9 @@ impl Expander {
             (Expr::Div(a, b), _) => {
                 // The divisor is a scalar, or the whole would be opaque.
                 let terms = self.expand_node(graph, *a, name)?;
-                let (power, limit) = self.leading_scalar(graph, *b, name)?;
                 let one = graph.pool.integer(1);
-                let inverse = graph.pool.div(one, limit);
-                let factor = Term { width: -power, scalars: vec![inverse], ..Term::one() };
+                let inverse = graph.pool.div(one, *b);
+                let factor = Term { scalars: vec![inverse], ..Term::one() };
                 product(&terms, &[factor], name)
             }
             (Expr::Sum(sum), _) => {
@@ -270,21 +242,9 @@ impl Expander {
                 Ok(terms)
             }
             (Expr::Apply(Func::Delta, _), Shape::Polynomial { .. }) => single(&|t| t.opaque.push(id)),
-            // A function of scalars that carry powers of the width: of their limits.
-            (Expr::Apply(func, args), _) => {
-                let args = args.iter().map(|&a| self.limit_of_scalar(graph, a, name)).collect::<Result<_, _>>()?;
-                let limit = graph.pool.intern(Expr::Apply(*func, args));
-                single(&|t| t.scalars.push(limit))
+            (Expr::Apply(..) | Expr::Pow(..) | Expr::Pi | Expr::Width(_) | Expr::Table(..), _) => {
+                unreachable!("what is neither a scalar nor a polynomial is opaque")
             }
-            (Expr::Pow(a, p), _) => {
-                let (power, limit) = self.leading_scalar(graph, *a, name)?;
-                let value = graph.pool.pow(limit, *p);
-                single(&|t| {
-                    t.width = power * *p;
-                    t.scalars.push(value);
-                })
-            }
-            (Expr::Pi | Expr::Table(..), _) => single(&|t| t.scalars.push(id)),
         }
     }
 
@@ -297,42 +257,6 @@ impl Expander {
             _ => false,
         }
     }
-
-    /// The leading power of the width in a scalar expression, and its coefficient.
-    fn leading_scalar(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<(Power, ExprId), LimitError> {
-        let terms = self.expand(graph, id, name)?;
-        let leading = terms.iter().map(|t| t.width).max().unwrap_or_else(Power::zero);
-        let mut total = graph.pool.integer(0);
-        for term in terms.iter().filter(|t| t.width == leading) {
-            let value = scalar_part(graph, term);
-            let value = graph.pool.sum(&term.variables, term.guards.iter().cloned(), value);
-            total = graph.pool.add(total, value);
-        }
-        Ok((leading, total))
-    }
-
-    /// The limit of a scalar expression that may carry powers of the width.
-    pub(crate) fn limit_of_scalar(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<ExprId, LimitError> {
-        if !self.has_width(graph, id) {
-            return Ok(id);
-        }
-        let (power, value) = self.leading_scalar(graph, id, name)?;
-        if power.is_positive() {
-            return Err(LimitError::NotAScalar { name: name.to_owned(), power: power.to_string() });
-        }
-        Ok(if power.is_negative() { graph.pool.integer(0) } else { value })
-    }
-}
-
-/// The exponent of `n` in the size of a term: each scalar whose limit is 0 counts as `n^(-1/2)`, the order of a mean of
-/// centred coordinates by the central limit theorem.
-pub(crate) fn order(graph: &Graph, term: &Term) -> Power {
-    let vanishing = term.scalars.iter().filter(|&&s| vanishes(graph, s)).count();
-    term.width - Power::new(vanishing as i64, 2)
-}
-
-fn vanishes(graph: &Graph, scalar: ExprId) -> bool {
-    matches!(graph.pool.node(scalar), Expr::Ref(symbol, _) if graph.is_vanishing(*symbol))
 }
 
 /// The numeric and scalar factors of a term as one expression.

@@ -1,0 +1,444 @@
+//! Expansion of expressions in powers of the width.
+//!
+//! `n^(1/2) (tanh(h + n^(-1/2) d) - tanh(h))` tends to `tanh'(h) d` (TP IIb App. eq. 84, the divided difference), and an
+//! engine that put limits in first would see infinity times zero. Here an expression becomes a sum of powers of `n`
+//! whose coefficients have no width: smooth functions by Taylor's formula, powers and quotients by the binomial series.
+//!
+//! References stay symbols all the while. A coefficient cancels only where it does so identically in them, which is an
+//! identity at every width; two quantities that merely have the same limit do not cancel, because their difference may
+//! be of the order that a positive power of the width brings back.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use netsor_ir::calculus::Derivative;
+use netsor_ir::expr::{Expr, ExprId, Symbol, for_each_child};
+use netsor_ir::func::Func;
+use netsor_ir::number::{Number, Power};
+use num_traits::{One, Signed, Zero};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::error::LimitError;
+use crate::graph::Graph;
+
+/// Powers in descending order with their coefficients, which are free of the width and not 0.
+pub(crate) type Series = Vec<(Power, ExprId)>;
+
+/// How far below its leading power an expression is expanded in search of a term that does not cancel.
+const DEPTH: i64 = 4;
+
+/// The most monomials that two sides of an identity are multiplied out to.
+const MONOMIALS: usize = 4_096;
+
+/// Expands expressions whose references have known orders.
+pub(crate) struct Expansion<'a> {
+    graph: &'a mut Graph,
+    fresh: &'a mut u32,
+    /// The power of the width that each reference carries; its symbol then stands for what is left.
+    order: &'a dyn Fn(Symbol) -> Power,
+    name: &'a str,
+    plain: FxHashMap<ExprId, bool>,
+    series: FxHashMap<(ExprId, Power), Series>,
+    leading: FxHashMap<ExprId, Option<(Power, ExprId)>>,
+    derivatives: FxHashMap<(Func, SmallVec<[u32; 2]>), ExprId>,
+}
+
+impl<'a> Expansion<'a> {
+    pub(crate) fn new(
+        graph: &'a mut Graph,
+        fresh: &'a mut u32,
+        order: &'a dyn Fn(Symbol) -> Power,
+        name: &'a str,
+    ) -> Self {
+        Self {
+            graph,
+            fresh,
+            order,
+            name,
+            plain: FxHashMap::default(),
+            series: FxHashMap::default(),
+            leading: FxHashMap::default(),
+            derivatives: FxHashMap::default(),
+        }
+    }
+
+    /// The terms whose power is at least `floor`.
+    pub(crate) fn series(&mut self, id: ExprId, floor: Power) -> Result<Series, LimitError> {
+        if self.is_plain(id) {
+            let nothing = Power::zero() < floor || self.graph.pool.is_zero(id);
+            return Ok(if nothing { Vec::new() } else { vec![(Power::zero(), id)] });
+        }
+        if let Some(known) = self.series.get(&(id, floor)) {
+            return Ok(known.clone());
+        }
+        let found = stacker::maybe_grow(64 * 1024, 4 * 1024 * 1024, || self.series_of_node(id, floor))?;
+        self.series.insert((id, floor), found.clone());
+        Ok(found)
+    }
+
+    /// The first term that is not identically zero; `None` if there is none to the depth that is looked at.
+    pub(crate) fn leading(&mut self, id: ExprId) -> Result<Option<(Power, ExprId)>, LimitError> {
+        if let Some(&known) = self.leading.get(&id) {
+            return Ok(known);
+        }
+        let mut found = None;
+        if let Some(top) = self.top(id)? {
+            for halves in 0..=2 * DEPTH {
+                let floor = top - Power::new(halves, 2);
+                found = self.series(id, floor)?.into_iter().find(|&(_, c)| !identically_zero(self.graph, c));
+                if found.is_some() {
+                    break;
+                }
+            }
+        }
+        self.leading.insert(id, found);
+        Ok(found)
+    }
+
+    /// Whether the expression has no power of the width and no reference that carries one.
+    fn is_plain(&mut self, root: ExprId) -> bool {
+        let mut stack = vec![root];
+        while let Some(&id) = stack.last() {
+            if self.plain.contains_key(&id) {
+                stack.pop();
+                continue;
+            }
+            let before = stack.len();
+            let node = self.graph.pool.node(id);
+            let mut plain = match node {
+                Expr::Width(_) => false,
+                Expr::Ref(symbol, _) => (self.order)(*symbol).is_zero(),
+                _ => true,
+            };
+            for_each_child(node, |child| match self.plain.get(&child) {
+                Some(known) => plain &= known,
+                None => stack.push(child),
+            });
+            if stack.len() == before {
+                self.plain.insert(id, plain);
+                stack.pop();
+            }
+        }
+        self.plain[&root]
+    }
+
+    /// An upper bound on the leading power; `None` for zero.
+    fn top(&mut self, id: ExprId) -> Result<Option<Power>, LimitError> {
+        if self.is_plain(id) {
+            return Ok((!self.graph.pool.is_zero(id)).then(Power::zero));
+        }
+        stacker::maybe_grow(64 * 1024, 4 * 1024 * 1024, || self.top_of_node(id))
+    }
+
+    fn top_of_node(&mut self, id: ExprId) -> Result<Option<Power>, LimitError> {
+        Ok(match self.graph.pool.node(id).clone() {
+            Expr::Width(p) => Some(p),
+            Expr::Ref(symbol, _) => Some((self.order)(symbol)),
+            Expr::Neg(a) => self.top(a)?,
+            Expr::Add(a, b) | Expr::Sub(a, b) => self.top(a)?.max(self.top(b)?),
+            Expr::Mul(a, b) => match (self.top(a)?, self.top(b)?) {
+                (Some(p), Some(q)) => Some(p + q),
+                _ => None,
+            },
+            Expr::Div(a, b) => match (self.top(a)?, self.leading(b)?) {
+                (Some(p), Some((q, _))) => Some(p - q),
+                (None, _) => None,
+                (_, None) => return Err(self.vanishing_divisor(b)),
+            },
+            Expr::Pow(a, p) => match self.leading(a)? {
+                Some((q, _)) => Some(q * p),
+                None if p.is_positive() => None,
+                None => return Err(self.vanishing_divisor(a)),
+            },
+            Expr::Apply(func, args) => Some(self.scale_of(func, args[0])?.0),
+            Expr::Sum(sum) => self.top(sum.body)?,
+            Expr::Const(_) | Expr::Pi | Expr::Table(..) => Some(Power::zero()),
+        })
+    }
+
+    /// For `func(n^q y)` of a function homogeneous of degree `k`: the power `k q` that comes out, and `q`.
+    fn scale_of(&mut self, func: Func, arg: ExprId) -> Result<(Power, Power), LimitError> {
+        let facts = func.facts();
+        let q = self.leading(arg)?.map_or_else(Power::zero, |(q, _)| q);
+        match facts.homogeneity {
+            Some(k) if facts.arity == 1 => Ok((q * Power::from_integer(i64::from(k)), q)),
+            _ if func == Func::Sqrt => Ok((q / Power::from_integer(2), q)),
+            _ if func == Func::Delta => Ok((-q, q)),
+            _ => Ok((Power::zero(), Power::zero())),
+        }
+    }
+
+    fn series_of_node(&mut self, id: ExprId, floor: Power) -> Result<Series, LimitError> {
+        let Some(top) = self.top(id)? else { return Ok(Vec::new()) };
+        if top < floor {
+            return Ok(Vec::new());
+        }
+        match self.graph.pool.node(id).clone() {
+            Expr::Width(p) => Ok(vec![(p, self.graph.pool.integer(1))]),
+            Expr::Ref(symbol, _) => Ok(vec![((self.order)(symbol), id)]),
+            Expr::Const(_) | Expr::Pi | Expr::Table(..) => Ok(vec![(Power::zero(), id)]),
+            Expr::Neg(a) => {
+                let terms = self.series(a, floor)?;
+                Ok(terms.into_iter().map(|(p, c)| (p, self.graph.pool.neg(c))).collect())
+            }
+            Expr::Add(a, b) => {
+                let (a, b) = (self.series(a, floor)?, self.series(b, floor)?);
+                Ok(self.joined(a.into_iter().chain(b)))
+            }
+            Expr::Sub(a, b) => {
+                let (a, b) = (self.series(a, floor)?, self.series(b, floor)?);
+                let mut terms: BTreeMap<Power, (ExprId, ExprId)> = BTreeMap::new();
+                let zero = self.graph.pool.integer(0);
+                a.into_iter().for_each(|(p, c)| terms.entry(p).or_insert((zero, zero)).0 = c);
+                b.into_iter().for_each(|(p, c)| terms.entry(p).or_insert((zero, zero)).1 = c);
+                let pool = &mut self.graph.pool;
+                let differences = terms.into_iter().rev().map(|(p, (a, b))| (p, pool.sub(a, b)));
+                let differences: Series = differences.collect();
+                Ok(differences.into_iter().filter(|&(_, c)| !self.graph.pool.is_zero(c)).collect())
+            }
+            Expr::Mul(a, b) => {
+                let (Some(p), Some(q)) = (self.top(a)?, self.top(b)?) else { return Ok(Vec::new()) };
+                let (a, b) = (self.series(a, floor - q)?, self.series(b, floor - p)?);
+                Ok(self.product(&a, &b, floor))
+            }
+            Expr::Div(a, b) => {
+                let Some(p) = self.top(a)? else { return Ok(Vec::new()) };
+                let (q, b0) = self.leading(b)?.ok_or_else(|| self.vanishing_divisor(b))?;
+                let a = self.series(a, floor + q)?;
+                let divisor = self.series(b, floor - p + q + q)?;
+                if divisor.iter().all(|&(power, _)| power == q) {
+                    return Ok(a.into_iter().map(|(p, c)| (p - q, self.graph.pool.div(c, b0))).collect());
+                }
+                let inverse = self.power(b, -Power::one(), floor - p)?;
+                Ok(self.product(&a, &inverse, floor))
+            }
+            Expr::Pow(a, p) => self.power(a, p, floor),
+            Expr::Apply(func, args) => self.function(func, &args, floor),
+            Expr::Sum(sum) => {
+                let opened = self.graph.pool.open(&sum, self.fresh);
+                let terms = self.series(opened.body, floor)?;
+                let close = |(p, c)| (p, self.graph.pool.sum(&opened.variables, opened.guards.iter().cloned(), c));
+                Ok(terms.into_iter().map(close).collect())
+            }
+        }
+    }
+
+    /// `a^p` by the binomial series around the leading term of `a`.
+    fn power(&mut self, a: ExprId, p: Power, floor: Power) -> Result<Series, LimitError> {
+        let Some((q, a0)) = self.leading(a)? else {
+            return if p.is_positive() { Ok(Vec::new()) } else { Err(self.vanishing_divisor(a)) };
+        };
+        let below = floor - p * q;
+        let terms = self.series(a, below + q)?;
+        let rest: Series = terms.into_iter().filter(|&(power, _)| power < q).collect();
+        let rest: Series = rest.into_iter().map(|(power, c)| (power - q, self.graph.pool.div(c, a0))).collect();
+        let mut total = Vec::new();
+        let mut factor = vec![(Power::zero(), self.graph.pool.integer(1))];
+        let mut binomial = Number::one();
+        for k in 0_i64.. {
+            if factor.is_empty() || binomial.is_zero() {
+                break;
+            }
+            let base = self.graph.pool.pow(a0, p);
+            let coefficient = self.graph.pool.constant(binomial.clone());
+            let front = self.graph.pool.mul(coefficient, base);
+            for &(power, c) in &factor {
+                total.push((power + p * q, self.graph.pool.mul(front, c)));
+            }
+            factor = self.product(&factor, &rest, below);
+            let next = p - Power::from_integer(k);
+            binomial *= Number::new((*next.numer()).into(), (*next.denom()).into());
+            binomial /= Number::from_integer((k + 1).into());
+        }
+        Ok(self.joined(total))
+    }
+
+    /// `func(args)` by Taylor's formula around the limits of the arguments.
+    fn function(&mut self, func: Func, args: &[ExprId], floor: Power) -> Result<Series, LimitError> {
+        let (out, scale) = self.scale_of(func, args[0])?;
+        let below = floor - out;
+        let mut points = Vec::new();
+        let mut steps: Vec<Series> = Vec::new();
+        for (k, &arg) in args.iter().enumerate() {
+            let scale = if k == 0 { scale } else { Power::zero() };
+            let mut point = self.graph.pool.integer(0);
+            let mut step = Vec::new();
+            for (power, c) in self.series(arg, below.min(Power::zero()) + scale)? {
+                match power - scale {
+                    p if p.is_zero() => point = c,
+                    p if p.is_negative() => step.push((p, c)),
+                    _ if identically_zero(self.graph, c) => {}
+                    p => return Err(LimitError::NotAScalar { name: self.name.to_owned(), power: p.to_string() }),
+                }
+            }
+            points.push(point);
+            steps.push(step);
+        }
+        let unit = vec![(Power::zero(), self.graph.pool.integer(1))];
+        let mut total = Vec::new();
+        // Orders of differentiation in each argument, with the product of the steps so far.
+        let mut stack = vec![(SmallVec::<[u32; 2]>::from_elem(0, args.len()), unit, 0)];
+        while let Some((orders, factor, from)) = stack.pop() {
+            let derivative = self.derivative(func, &orders, &points);
+            let factorials: i64 = orders.iter().map(|&k| (1..=i64::from(k)).product::<i64>()).product();
+            let inverse = self.graph.pool.constant(netsor_ir::number::fraction(1, factorials));
+            let front = self.graph.pool.mul(inverse, derivative);
+            for &(power, c) in &factor {
+                total.push((power + out, self.graph.pool.mul(front, c)));
+            }
+            for (k, step) in steps.iter().enumerate().skip(from) {
+                let next = self.product(&factor, step, below);
+                if !next.is_empty() {
+                    let mut orders = orders.clone();
+                    orders[k] += 1;
+                    stack.push((orders, next, k));
+                }
+            }
+        }
+        Ok(self.joined(total))
+    }
+
+    /// The partial derivative of a function, in the weak sense, at `points`.
+    fn derivative(&mut self, func: Func, orders: &[u32], points: &[ExprId]) -> ExprId {
+        let symbolic = self.symbolic_derivative(func, orders);
+        self.graph.pool.replace_refs(symbolic, self.fresh, &mut |_, symbol, _, _| {
+            points.iter().enumerate().find(|&(k, _)| Graph::slot_symbol(k) == symbol).map(|(_, &point)| point)
+        })
+    }
+
+    /// The same over slots in place of the points.
+    fn symbolic_derivative(&mut self, func: Func, orders: &[u32]) -> ExprId {
+        let key = (func, orders.iter().copied().collect());
+        if let Some(&known) = self.derivatives.get(&key) {
+            return known;
+        }
+        let result = match orders.iter().position(|&k| 0 < k) {
+            None => {
+                let slots: Vec<ExprId> =
+                    (0..orders.len()).map(|k| self.graph.pool.reference(Graph::slot_symbol(k), [])).collect();
+                match slots[..] {
+                    [x, y] => self.graph.pool.apply2(func, x, y),
+                    _ => self.graph.pool.apply(func, slots[0]),
+                }
+            }
+            Some(k) => {
+                let mut lower: SmallVec<[u32; 2]> = orders.iter().copied().collect();
+                lower[k] -= 1;
+                let lower = self.symbolic_derivative(func, &lower);
+                let wanted = |symbol| symbol == Graph::slot_symbol(k);
+                let found = self.graph.pool.occurrences(lower, Derivative::Weak, self.fresh, &wanted);
+                self.graph.pool.add_all(found.into_iter().map(|o| o.coefficient))
+            }
+        };
+        self.derivatives.insert(key, result);
+        result
+    }
+
+    /// The product of two series, down to `floor`.
+    fn product(&mut self, a: &Series, b: &Series, floor: Power) -> Series {
+        let mut terms = Vec::new();
+        for &(p, x) in a {
+            for &(q, y) in b.iter().filter(|&&(q, _)| floor <= p + q) {
+                terms.push((p + q, self.graph.pool.mul(x, y)));
+            }
+        }
+        self.joined(terms)
+    }
+
+    /// Terms of equal power added, in descending order, zeros left out.
+    fn joined(&mut self, terms: impl IntoIterator<Item = (Power, ExprId)>) -> Series {
+        let mut by_power: BTreeMap<Power, ExprId> = BTreeMap::new();
+        for (p, c) in terms {
+            let total = match by_power.get(&p) {
+                Some(&earlier) => self.graph.pool.add(earlier, c),
+                None => c,
+            };
+            by_power.insert(p, total);
+        }
+        by_power.into_iter().rev().filter(|&(_, c)| !self.graph.pool.is_zero(c)).collect()
+    }
+
+    fn vanishing_divisor(&self, _divisor: ExprId) -> LimitError {
+        LimitError::Domain { what: format!("in `{}` a division by zero", self.name), value: f64::INFINITY }
+    }
+}
+
+/// Whether an expression is zero as a polynomial in its references and in the functions applied to them.
+///
+/// Sound but not complete: `sin(x)^2 + cos(x)^2 - 1` is not recognised.
+pub(crate) fn identically_zero(graph: &mut Graph, id: ExprId) -> bool {
+    if graph.pool.is_zero(id) {
+        return true;
+    }
+    let mut polynomials = Polynomials { graph, known: FxHashMap::default() };
+    polynomials.of(id).is_some_and(|monomials| monomials.is_empty())
+}
+
+/// Factors in ascending order, with their coefficient.
+type Monomials = BTreeMap<Vec<ExprId>, Number>;
+
+/// Expressions multiplied out, shared subterms once.
+struct Polynomials<'a> {
+    graph: &'a mut Graph,
+    known: FxHashMap<ExprId, Option<Rc<Monomials>>>,
+}
+
+impl Polynomials<'_> {
+    /// `None` if it becomes too long.
+    fn of(&mut self, id: ExprId) -> Option<Rc<Monomials>> {
+        if let Some(known) = self.known.get(&id) {
+            return known.clone();
+        }
+        let found = stacker::maybe_grow(64 * 1024, 4 * 1024 * 1024, || self.of_node(id)).map(Rc::new);
+        self.known.insert(id, found.clone());
+        found
+    }
+
+    fn of_node(&mut self, id: ExprId) -> Option<Monomials> {
+        let single = |factors: Vec<ExprId>, c: Number| Some(BTreeMap::from([(factors, c)]));
+        match self.graph.pool.node(id).clone() {
+            Expr::Const(c) if c.is_zero() => Some(Monomials::new()),
+            Expr::Const(c) => single(Vec::new(), c),
+            Expr::Neg(a) => sum(&Monomials::new(), &*self.of(a)?, -1),
+            Expr::Add(a, b) => sum(&*self.of(a)?, &*self.of(b)?, 1),
+            Expr::Sub(a, b) => sum(&*self.of(a)?, &*self.of(b)?, -1),
+            Expr::Mul(a, b) => times(&*self.of(a)?, &*self.of(b)?),
+            Expr::Div(a, b) => {
+                let inverse = self.graph.pool.pow(b, -Power::one());
+                times(&*self.of(a)?, &BTreeMap::from([(vec![inverse], Number::one())]))
+            }
+            Expr::Pow(a, p) if p.is_integer() && (2..=8).contains(p.numer()) => {
+                let base = self.of(a)?;
+                (1..*p.numer()).try_fold((*base).clone(), |acc, _| times(&acc, &base))
+            }
+            _ => single(vec![id], Number::one()),
+        }
+    }
+}
+
+fn times(a: &Monomials, b: &Monomials) -> Option<Monomials> {
+    if MONOMIALS < a.len().saturating_mul(b.len()) {
+        return None;
+    }
+    let mut product = Monomials::new();
+    for (x, c) in a {
+        for (y, d) in b {
+            let mut factors: Vec<ExprId> = x.iter().chain(y).copied().collect();
+            factors.sort_unstable();
+            *product.entry(factors).or_insert_with(Number::zero) += c * d;
+        }
+    }
+    product.retain(|_, c| !c.is_zero());
+    Some(product)
+}
+
+/// `a + sign b`
+fn sum(a: &Monomials, b: &Monomials, sign: i64) -> Option<Monomials> {
+    let mut total = a.clone();
+    for (factors, c) in b {
+        *total.entry(factors.clone()).or_insert_with(Number::zero) += c * Number::from_integer(sign.into());
+    }
+    total.retain(|_, c| !c.is_zero());
+    (total.len() <= MONOMIALS).then_some(total)
+}

@@ -1,0 +1,130 @@
+//! Powers of the width: what is finite after they cancel, and what is refused.
+
+use netsor_ir::syntax::parse_program;
+use netsor_limit::{Data, Deriver, Evaluator, LimitError, Tolerance};
+
+/// The limit of the scalar `name` of a program, given its data.
+fn limit(source: &str, name: &str, data: &[(&str, f64)]) -> Result<f64, LimitError> {
+    let program = parse_program(source).unwrap();
+    let find = |name: &str| program.find(name).unwrap();
+    let mut deriver = Deriver::new(&program);
+    let expr = deriver.scalar(find(name))?;
+    let graph = deriver.into_graph();
+    let data = data.iter().fold(Data::new(), |all, &(name, value)| all.with(find(name), vec![value]));
+    let mut evaluator = Evaluator::new(&graph, &program, &data, Tolerance::default())?;
+    Ok(evaluator.value(expr, &[])?.value)
+}
+
+#[track_caller]
+fn same(source: &str, a: &str, b: &str) {
+    let (x, y) = (limit(source, a, &[]).unwrap(), limit(source, b, &[]).unwrap());
+    // Both are the same expectations in other words.
+    assert!((x - y).abs() <= 1e-12 * x.abs().max(1.0), "{a} = {x}, {b} = {y}");
+}
+
+const START: &str = "program p {
+  matrix W ~ N(0, 1/n)
+  vector v ~ N(0, 1)
+  vector g ~ N(0, 1)
+  h = W * tanh(g)
+";
+
+fn program(body: &str) -> String {
+    // Operands of products are values.
+    format!("{}{body}\n}}", START.replace("h = W * tanh(g)", "z = tanh(g)\n  h = W * z"))
+}
+
+/// Eq. 84 in one instruction, and with the difference taken two instructions before it is scaled.
+#[test]
+fn the_divided_difference_is_a_derivative() {
+    let source = program(
+        "x = tanh(h + n^(-1/2) * v)
+  d = x - tanh(h)
+  late = n^(1/2) * d
+  once = n^(1/2) * (tanh(h + n^(-1/2) * v) - tanh(h))
+  moment a = mean(v * once)
+  moment b = mean(v * late)
+  moment c = mean(1 - tanh(h)^2)
+  moment small = mean(v * d)
+  scalar e = n^(1/2) * small",
+    );
+    for name in ["a", "b", "e"] {
+        same(&source, name, "c");
+    }
+}
+
+/// Second differences, quotients, roots and two arguments.
+#[test]
+fn series_go_beyond_the_first_order() {
+    let source = program(
+        "moment a = mean(n * (exp(n^(-1/2) * v) + exp(-n^(-1/2) * v) - 2))
+  moment b = mean(v * v)
+  moment c = mean(n * (cos(n^(-1/2) * h * v) - 1) * h^2)
+  moment d = mean(-v^2 * h^4 / 2)
+  moment e = mean(n^(1/2) * v * (1 / (1 + h^2 + n^(-1/2) * v) - 1 / (1 + h^2)))
+  moment f = mean(-v^2 / (1 + h^2)^2)
+  moment g1 = mean(n^(1/2) * v * (sqrt(1 + h^2 + n^(-1/2) * v) - sqrt(1 + h^2)))
+  moment g2 = mean(v^2 / (2 * sqrt(1 + h^2)))
+  moment k1 = mean(n^(1/2) * v * (max(h + n^(-1/2) * v, g) - max(h, g)))
+  moment k2 = mean(v^2 * step(h - g))
+  moment r1 = mean(n^(1/2) * relu(n^(-1/2) * h))
+  moment r2 = mean(relu(h))",
+    );
+    for (a, b) in [("a", "b"), ("c", "d"), ("e", "f"), ("g1", "g2"), ("k1", "k2"), ("r1", "r2")] {
+        same(&source, a, b);
+    }
+}
+
+/// Two quantities with the same limit are not the same quantity: `n^(1/2) (mean(v^2) - 1)` has a law.
+#[test]
+fn limits_do_not_cancel_below_a_positive_power() {
+    let source = program(
+        "moment m = mean(v * v)
+  scalar centred = n^(1/2) * (m - 1)
+  scalar harmless = n^(-1/2) * (m - 1)
+  moment inside = mean(n^(1/2) * (m - 1) * h^2)
+  k = W * z
+  difference = n^(1/2) * (k - h)
+  moment square = mean(difference^2)
+  grows = tanh(n^(1/2) * h)
+  moment sign = mean(grows)",
+    );
+    for name in ["centred", "inside", "square", "sign"] {
+        let found = limit(&source, name, &[]);
+        assert!(matches!(found, Err(LimitError::NotAScalar { .. })), "{name}: {found:?}");
+    }
+    assert_eq!(limit(&source, "harmless", &[]), Ok(0.0));
+}
+
+/// Vectors that move by `n^(-1/2)` have the limit of the initial one (eq. 94), and products with them are one variable.
+#[test]
+fn products_with_equal_limits_are_one_variable() {
+    let source = program(
+        "z2 = z + n^(-1/2) * v
+  h2 = W * z2
+  z3 = -3 * z2
+  h3 = W * z3
+  moment one = mean(h * h2)
+  moment two = mean(h * h)
+  moment three = mean(-h * h3 / 3)
+  moment none = mean((h - h2)^2 + (h3 + 3 * h)^2)",
+    );
+    same(&source, "one", "two");
+    same(&source, "three", "two");
+    assert_eq!(limit(&source, "none", &[]), Ok(0.0));
+}
+
+/// Algorithm 1: the step of the output is `-chi` times the kernel of the middle matrix (TP IIb Figure 7).
+#[test]
+fn figure_7_has_a_limit() {
+    let source = include_str!("../../../examples/figure7.netsor");
+    let with = format!(
+        "{}\n  moment expected = mean(v^2 * (1 - tanh(h)^2) * (1 - tanh(ht)^2))\n  \
+         scalar product = -chi * theta * expected\n}}",
+        source.trim_end().trim_end_matches('}')
+    );
+    let data = [("f", 0.3)];
+    let (found, expected) = (limit(&with, "df", &data).unwrap(), limit(&with, "product", &data).unwrap());
+    assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+    assert!(0.01 < found, "{found}");
+}
