@@ -2,6 +2,7 @@
 
 use netsor_ir::tape::TapeError;
 use netsor_ir::transform::TransformError;
+use netsor_num::ode::OdeError;
 use thiserror::Error;
 
 /// Why a program was not run to its end.
@@ -50,6 +51,18 @@ pub enum FiniteError {
         member: Vec<u32>,
         /// The training step, if there is one.
         step: Option<usize>,
+    },
+    /// Training diverged: a value has become too large.
+    #[error(
+        "training diverged in step {step}: `{value}` has root mean square {size:e}; a smaller learning rate may help"
+    )]
+    Diverged {
+        /// The value.
+        value: String,
+        /// The training step, counted from 0.
+        step: usize,
+        /// Root mean square of its entries; infinite where one is not a finite number.
+        size: f64,
     },
     /// The covariance of initial vectors is not positive semi-definite.
     #[error(
@@ -110,6 +123,23 @@ pub enum FiniteError {
         /// `ratio * n`.
         size: f64,
     },
+    /// A text is not a loss.
+    #[error("the loss `{text}` cannot be used: {problem}")]
+    Loss {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A check-point cannot be used.
+    #[error("the check-point cannot be used: {problem}")]
+    Checkpoint {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Gradient flow could not be followed.
+    #[error(transparent)]
+    Ode(#[from] OdeError),
     /// An option of training is out of range.
     #[error("{what} must be {expected}, not {found}")]
     Option {
@@ -135,10 +165,16 @@ fn print_step(step: Option<usize>) -> String {
 }
 
 impl FiniteError {
-    /// The same error, with the training step where it happened.
+    /// The same error, with the training step where it happened. In the first step it is no divergence yet.
     pub(crate) fn in_step(mut self, at: usize) -> Self {
-        if let Self::NotFinite { step, .. } = &mut self {
-            *step = Some(at);
+        match &mut self {
+            Self::Diverged { step, .. } => *step = at,
+            Self::NotFinite { value, .. } if 0 < at => {
+                let value = std::mem::take(value);
+                return Self::Diverged { value, step: at, size: f64::INFINITY };
+            }
+            Self::NotFinite { step, .. } => *step = Some(at),
+            _ => {}
         }
         self
     }

@@ -19,6 +19,8 @@ pub struct Executor<'p, T> {
     program: Cow<'p, Program>,
     options: Options,
     compiled: Vec<Option<Compiled<T>>>,
+    /// A value whose root mean square is larger has diverged.
+    pub(crate) largest: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +71,7 @@ impl<'p, T: Float> Executor<'p, T> {
             return Err(FiniteError::ZeroWidth);
         }
         let compiled = program.values.iter().map(|_| None).collect();
-        Ok(Self { program, options, compiled })
+        Ok(Self { program, options, compiled, largest: f64::INFINITY })
     }
 
     /// The program.
@@ -93,9 +95,14 @@ impl<'p, T: Float> Executor<'p, T> {
         }
         for id in self.needed(state, wanted)? {
             let shape = Shape::of(&self.program, id, &self.options)?;
-            let block = self.compute(state, id, shape)?;
-            check_finite(&self.program, id, &block)?;
-            state.blocks[id.index()] = Some(block);
+            let old = state.reuse(id, shape);
+            let block = self.compute(state, id, shape, old)?;
+            let size = check_finite(&self.program, id, &block)?;
+            if self.largest < size {
+                let value = self.program.value(id).name.clone();
+                return Err(FiniteError::Diverged { value, step: 0, size });
+            }
+            state.store(id, block);
         }
         Ok(())
     }
@@ -127,7 +134,14 @@ impl<'p, T: Float> Executor<'p, T> {
         Ok(self.program.value_ids().filter(|id| needed[id.index()]).collect())
     }
 
-    fn compute(&mut self, state: &State<T>, id: ValueId, shape: Shape) -> Result<Block<T>, FiniteError> {
+    /// The block of a value, in the memory of `out`, which has its shape.
+    fn compute(
+        &mut self,
+        state: &State<T>,
+        id: ValueId,
+        shape: Shape,
+        mut out: Block<T>,
+    ) -> Result<Block<T>, FiniteError> {
         self.compile(id)?;
         let program: &Program = &self.program;
         match &program.value(id).instr {
@@ -136,12 +150,22 @@ impl<'p, T: Float> Executor<'p, T> {
             Instr::Matrix { variance } => sample::matrix(program, id, variance, shape, &self.options),
             Instr::Gaussian(law) => sample::gaussian(program, state, id, law, shape, &self.options),
             Instr::MatMul { matrix, transposed, vector } => {
-                matrix_product(program, state, id, (matrix, *transposed, vector), shape)
+                matrix_product(program, state, id, (matrix, *transposed, vector), &mut out)?;
+                Ok(out)
             }
-            Instr::Map(_) => self.pointwise(id)?.map(program, state, id, shape),
-            Instr::Scalar(_) => self.pointwise(id)?.scalar(program, state, id, shape),
+            Instr::Map(_) => {
+                self.pointwise(id)?.map(program, state, id, &mut out)?;
+                Ok(out)
+            }
+            Instr::Scalar(_) => {
+                self.pointwise(id)?.scalar(program, state, id, &mut out)?;
+                Ok(out)
+            }
             Instr::Moment(expr) => match &self.compiled[id.index()] {
-                Some(Compiled::Gram(gram)) => gram.eval(program, state, id, shape),
+                Some(Compiled::Gram(gram)) => {
+                    gram.eval(program, state, id, &mut out)?;
+                    Ok(out)
+                }
                 _ => {
                     let dim = program.expr_dim(*expr).map_or(1, |dim| program.dim_size(dim, self.options.width));
                     self.pointwise(id)?.moment(program, state, id, (dim, shape))

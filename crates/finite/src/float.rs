@@ -13,6 +13,15 @@ mod sealed {
 ///
 /// The trait is sealed.
 pub trait Float: sealed::Sealed + Scalar + Real + faer::traits::ComplexField {
+    /// Size in memory.
+    const BYTES: usize;
+
+    /// Appends the bits, little-endian.
+    fn write(self, bytes: &mut Vec<u8>);
+
+    /// The number with these bits, little-endian; NaN if there are not [`Float::BYTES`] of them.
+    fn read(bytes: &[u8]) -> Self;
+
     /// The nearest value to `x`.
     fn of(x: f64) -> Self {
         <Self as Real>::from_f64(x)
@@ -24,8 +33,24 @@ pub trait Float: sealed::Sealed + Scalar + Real + faer::traits::ComplexField {
     }
 }
 
-impl Float for f32 {}
-impl Float for f64 {}
+macro_rules! float {
+    ($float:ty) => {
+        impl Float for $float {
+            const BYTES: usize = size_of::<$float>();
+
+            fn write(self, bytes: &mut Vec<u8>) {
+                bytes.extend(self.to_le_bytes());
+            }
+
+            fn read(bytes: &[u8]) -> Self {
+                bytes.try_into().map_or(<$float>::NAN, <$float>::from_le_bytes)
+            }
+        }
+    };
+}
+
+float!(f32);
+float!(f64);
 
 /// The functions of `netsor-num`, for tapes.
 pub(crate) struct Numeric;

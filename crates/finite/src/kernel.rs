@@ -6,7 +6,7 @@ use netsor_ir::transform::kernels;
 use netsor_ir::verify::Verified;
 
 use crate::execute::execute_unverified;
-use crate::train::exact_dimensions;
+use crate::gradient::exact_dimensions;
 use crate::{FiniteError, Float, Inputs, Options};
 
 /// The tangent kernel of one output.

@@ -43,25 +43,39 @@
 //! ```
 
 mod check;
+mod checkpoint;
+mod dataset;
 mod error;
 mod execute;
 mod float;
+mod flow;
 mod gather;
+mod gradient;
 mod kernel;
 mod loss;
+mod loss_expr;
+mod optimizer;
 mod pointwise;
 mod product;
 mod sample;
+mod schedule;
 mod state;
 mod train;
+mod trainer;
 
+pub use dataset::{Epochs, Examples};
 pub use error::FiniteError;
 pub use execute::{Executor, execute};
 pub use float::Float;
+pub use flow::{FlowPath, gradient_flow};
 pub use kernel::{EmpiricalKernel, empirical_kernel};
 pub use loss::{CustomLoss, Loss};
+pub use loss_expr::ExpressionLoss;
+pub use optimizer::{Decay, Optimizer, Rule};
+pub use schedule::{Order, Rate};
 pub use state::{Block, Inputs, State};
-pub use train::{History, Order, Rate, Snapshot, Trainer, Training, train};
+pub use train::{History, Snapshot, Training, train};
+pub use trainer::Trainer;
 
 /// How a program is run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use netsor_num::Real;
 
-use crate::FiniteError;
+use crate::{ExpressionLoss, FiniteError};
 
 /// The loss of one member of an output: a number for a scalar, `k` components for a vector.
 #[derive(Clone, Copy)]
@@ -13,6 +13,8 @@ pub enum Loss<'a> {
     Logistic,
     /// `- sum over components of y log softmax(f)` with probabilities `y`, for instance one-hot labels.
     CrossEntropy,
+    /// An expression of the language.
+    Expression(&'a ExpressionLoss),
     /// The caller's.
     Custom(&'a CustomLoss),
 }
@@ -26,6 +28,7 @@ impl std::fmt::Debug for Loss<'_> {
             Self::Squared => "Squared",
             Self::Logistic => "Logistic",
             Self::CrossEntropy => "CrossEntropy",
+            Self::Expression(_) => "Expression(..)",
             Self::Custom(_) => "Custom(..)",
         })
     }
@@ -74,6 +77,7 @@ impl Loss<'_> {
                 }
                 total
             }
+            Self::Expression(loss) => loss.eval(f, y, gradient),
             Self::Custom(loss) => loss(f, y, gradient),
         }
     }
@@ -81,7 +85,7 @@ impl Loss<'_> {
     /// Refuses targets that the loss has no meaning for.
     pub(crate) fn check_target(&self, y: f64) -> Result<(), FiniteError> {
         let (fits, expected) = match self {
-            Self::Squared | Self::Custom(_) => (y.is_finite(), "a finite number"),
+            Self::Squared | Self::Expression(_) | Self::Custom(_) => (y.is_finite(), "a finite number"),
             Self::Logistic => (y == 1.0 || y == -1.0, "1 or -1 for the logistic loss"),
             Self::CrossEntropy => ((0.0..=1.0).contains(&y), "a probability for the cross-entropy"),
         };

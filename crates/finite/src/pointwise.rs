@@ -90,17 +90,17 @@ impl<T: Float> Pointwise<T> {
         program: &Program,
         state: &State<T>,
         id: ValueId,
-        shape: Shape,
-    ) -> Result<Block<T>, FiniteError> {
-        let leaves = Leaves { program, state, id, sizes: program.family_sizes(id), dim: shape.rows };
-        let mut out = Block::zeros(shape);
+        out: &mut Block<T>,
+    ) -> Result<(), FiniteError> {
+        let (dim, members) = (out.rows, out.members);
+        let leaves = Leaves { program, state, id, sizes: program.family_sizes(id), dim };
         let mut tasks: Vec<Task<'_, T>> = Vec::new();
-        let mut columns = out.data.chunks_mut(shape.rows);
-        for (first, count, tape) in self.groups(shape.members) {
+        let mut columns = out.data.chunks_mut(dim);
+        for (first, count, tape) in self.groups(members) {
             let mut rest: Vec<&mut [T]> = columns.by_ref().take(count).collect();
             let mut start = 0;
-            while start < shape.rows {
-                let rows = ROWS.min(shape.rows - start);
+            while start < dim {
+                let rows = ROWS.min(dim - start);
                 let (now, later) = rest.into_iter().map(|column| column.split_at_mut(rows)).unzip();
                 tasks.push(Task { first, start, tape, targets: now });
                 rest = later;
@@ -118,7 +118,7 @@ impl<T: Float> Pointwise<T> {
         } else {
             tasks.into_par_iter().try_for_each_init(Scratch::default, run)?;
         }
-        Ok(out)
+        Ok(())
     }
 
     /// MOMENT: the mean over the coordinates, for each member.
@@ -150,10 +150,9 @@ impl<T: Float> Pointwise<T> {
         program: &Program,
         state: &State<T>,
         id: ValueId,
-        shape: Shape,
-    ) -> Result<Block<T>, FiniteError> {
+        out: &mut Block<T>,
+    ) -> Result<(), FiniteError> {
         let leaves = Leaves { program, state, id, sizes: program.family_sizes(id), dim: 1 };
-        let mut out = Block::zeros(shape);
         match self {
             Self::Open(tape) => {
                 // Members are the batch.
@@ -171,7 +170,7 @@ impl<T: Float> Pointwise<T> {
                 }
             }
         }
-        Ok(out)
+        Ok(())
     }
 }
 

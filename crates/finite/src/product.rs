@@ -10,7 +10,7 @@ use netsor_ir::program::{Kind, Operand, Program, ValueId, value_of};
 use rayon::prelude::*;
 
 use crate::gather::Strides;
-use crate::state::{Shape, locate, malformed, positions};
+use crate::state::{locate, malformed, positions};
 use crate::{Block, FiniteError, Float, State};
 
 /// Rows or columns of a product that one task computes.
@@ -68,26 +68,24 @@ pub(crate) fn matrix_product<T: Float>(
     state: &State<T>,
     id: ValueId,
     (matrix, transposed, vector): (&Operand, bool, &Operand),
-    shape: Shape,
-) -> Result<Block<T>, FiniteError> {
+    out: &mut Block<T>,
+) -> Result<(), FiniteError> {
     let a = state.operand(program, id, matrix.value)?;
     let x = state.operand(program, id, vector.value)?;
     let (out_dim, in_dim) = if transposed { (a.cols, a.rows) } else { (a.rows, a.cols) };
-    if in_dim != x.rows || out_dim != shape.rows {
-        let problem =
-            format!("a {out_dim} x {in_dim} matrix times a vector of {} is not one of {}", x.rows, shape.rows);
+    if in_dim != x.rows || out_dim != out.rows {
+        let problem = format!("a {out_dim} x {in_dim} matrix times a vector of {} is not one of {}", x.rows, out.rows);
         return Err(malformed(program, id, problem));
     }
     let sizes = program.family_sizes(id);
     // For each member of the matrix: the vector and the product of each member of the result.
     let mut groups: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
-    for member in 0..shape.members {
+    for member in 0..out.members {
         let own = positions(&sizes, member);
         let of_matrix = locate(program, id, matrix.value, &matrix.indices, &own)?;
         let of_vector = locate(program, id, vector.value, &vector.indices, &own)?;
         groups.entry(of_matrix).or_default().push((of_vector, member));
     }
-    let mut out = Block::zeros(shape);
     for (of_matrix, pairs) in groups {
         let a = (a.member(of_matrix), a.rows, a.cols);
         let consecutive = |f: fn(&(usize, usize)) -> usize| pairs.windows(2).all(|w| f(&w[0]) + 1 == f(&w[1]));
@@ -109,7 +107,7 @@ pub(crate) fn matrix_product<T: Float>(
             }
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 /// A Moment of the form `factor * mean(a[..] * b[..])` in which every index of the family is an index of exactly one of
@@ -156,8 +154,8 @@ impl Gram {
         program: &Program,
         state: &State<T>,
         id: ValueId,
-        shape: Shape,
-    ) -> Result<Block<T>, FiniteError> {
+        out: &mut Block<T>,
+    ) -> Result<(), FiniteError> {
         let (a, b) = (state.operand(program, id, self.a.0)?, state.operand(program, id, self.b.0)?);
         if a.rows != b.rows {
             let problem = format!("it multiplies vectors of dimensions {} and {}", a.rows, b.rows);
@@ -168,10 +166,9 @@ impl Gram {
         let sizes = program.family_sizes(id);
         let rows = Strides::of(program, id, self.a.0, &self.a.1, &sizes)?;
         let cols = Strides::of(program, id, self.b.0, &self.b.1, &sizes)?;
-        let mut out = Block::zeros(shape);
         for (target, (row, col)) in out.data.iter_mut().zip(rows.members().zip(cols.members())) {
             *target = products[col * a.members + row];
         }
-        Ok(out)
+        Ok(())
     }
 }

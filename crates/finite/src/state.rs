@@ -3,8 +3,12 @@
 use netsor_ir::index::{Index, Indices};
 use netsor_ir::program::{Instr, Kind, Program, ValueId};
 use netsor_ir::verify::Verified;
+use rayon::prelude::*;
 
 use crate::{FiniteError, Float, Options};
+
+/// Entries that one task adds up.
+const CHUNK: usize = 1 << 16;
 
 /// All members of one value: each member is a `rows x cols` matrix in column-major order, one after the other, the
 /// last index of the family fastest.
@@ -128,11 +132,23 @@ impl Inputs {
 }
 
 /// The values of a program at finite width, as far as they have been computed.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Blocks that were forgotten keep their memory for the next time: a program that runs again allocates none.
+#[derive(Clone, Debug)]
 pub struct State<T> {
     pub(crate) blocks: Vec<Option<Block<T>>>,
+    /// Whether a block has the numbers of the present parameters and data.
+    pub(crate) valid: Vec<bool>,
     /// Whether a block was supplied by the caller.
     pub(crate) given: Vec<bool>,
+}
+
+impl<T: Float> PartialEq for State<T> {
+    /// The same values are known and have the same numbers.
+    fn eq(&self, other: &Self) -> bool {
+        let same = |k: usize| self.block(ValueId::new(k)) == other.block(ValueId::new(k));
+        self.blocks.len() == other.blocks.len() && self.given == other.given && (0..self.blocks.len()).all(same)
+    }
 }
 
 impl<T: Float> State<T> {
@@ -150,7 +166,8 @@ impl<T: Float> State<T> {
             return Err(FiniteError::ZeroWidth);
         }
         let count = program.values.len();
-        let mut state = Self { blocks: (0..count).map(|_| None).collect(), given: vec![false; count] };
+        let mut state =
+            Self { blocks: (0..count).map(|_| None).collect(), valid: vec![false; count], given: vec![false; count] };
         for (id, numbers) in inputs.given() {
             state.supply(program, id, numbers, options)?;
         }
@@ -183,17 +200,31 @@ impl<T: Float> State<T> {
                 found: numbers.len(),
             });
         }
-        let Shape { rows, cols, members } = shape;
-        let block = Block { rows, cols, members, data: numbers.iter().map(|&x| T::of(x)).collect() };
+        let mut block = self.reuse(id, shape);
+        block.data.iter_mut().zip(numbers).for_each(|(x, &number)| *x = T::of(number));
         check_finite(program, id, &block)?;
-        self.blocks[id.index()] = Some(block);
+        self.store(id, block);
         self.given[id.index()] = true;
         Ok(())
     }
 
     /// The block of a value; `None` if it was neither requested nor needed.
     pub fn block(&self, id: ValueId) -> Option<&Block<T>> {
-        self.blocks.get(id.index())?.as_ref()
+        if self.valid.get(id.index()).is_some_and(|v| *v) { self.blocks[id.index()].as_ref() } else { None }
+    }
+
+    /// A block to be overwritten: the old one if it has the right shape.
+    pub(crate) fn reuse(&mut self, id: ValueId, shape: Shape) -> Block<T> {
+        self.valid[id.index()] = false;
+        let old = self.blocks[id.index()].take();
+        old.filter(|b| shape == Shape { rows: b.rows, cols: b.cols, members: b.members })
+            .unwrap_or_else(|| Block::zeros(shape))
+    }
+
+    /// The block of a value from now on.
+    pub(crate) fn store(&mut self, id: ValueId, block: Block<T>) {
+        self.blocks[id.index()] = Some(block);
+        self.valid[id.index()] = true;
     }
 
     /// The entries of all members of a value in double precision; empty if it was not computed.
@@ -203,9 +234,9 @@ impl<T: Float> State<T> {
 
     /// Forgets everything that the program computes and keeps what is supplied or drawn.
     pub fn forget_computed(&mut self, program: &Program) {
-        for (block, value) in self.blocks.iter_mut().zip(&program.values) {
+        for (valid, value) in self.valid.iter_mut().zip(&program.values) {
             if matches!(value.instr, Instr::MatMul { .. } | Instr::Map(_) | Instr::Moment(_) | Instr::Scalar(_)) {
-                *block = None;
+                *valid = false;
             }
         }
     }
@@ -221,15 +252,35 @@ pub(crate) fn malformed(program: &Program, id: ValueId, problem: impl Into<Strin
     FiniteError::Malformed { value: program.value(id).name.clone(), problem: problem.into() }
 }
 
-/// Refuses NaN and infinities.
-pub(crate) fn check_finite<T: Float>(program: &Program, id: ValueId, block: &Block<T>) -> Result<(), FiniteError> {
-    // Without a branch an entry, so that the compiler can vectorise the scan; a sum of floats it could not.
-    let poisoned = block.data.chunks(4096).position(|c| !c.iter().fold(true, |all, x| all & x.wide().is_finite()));
-    let Some(chunk) = poisoned else { return Ok(()) };
-    let within = block.data[chunk * 4096..].iter().position(|x| !x.wide().is_finite()).unwrap_or(0);
-    let member = (chunk * 4096 + within) / (block.rows * block.cols).max(1);
+/// Refuses NaN and infinities, and gives the root mean square of the entries.
+pub(crate) fn check_finite<T: Float>(program: &Program, id: ValueId, block: &Block<T>) -> Result<f64, FiniteError> {
+    let squares = sum_of_squares(&block.data);
+    if squares.is_finite() {
+        return Ok((squares / block.data.len().max(1) as f64).sqrt());
+    }
+    // A square may overflow where its root does not.
+    let Some(at) = block.data.iter().position(|x| !x.wide().is_finite()) else { return Ok(f64::INFINITY) };
+    let member = at / (block.rows * block.cols).max(1);
     let value = program.value(id).name.clone();
     Err(FiniteError::NotFinite { value, member: positions(&program.family_sizes(id), member), step: None })
+}
+
+/// `sum x^2` in double precision: in lanes, which the compiler keeps in registers, and chunks, whose sums are added in
+/// order.
+pub(crate) fn sum_of_squares<T: Float>(data: &[T]) -> f64 {
+    let of_chunk = |chunk: &[T]| {
+        let mut lanes = [0.0f64; 16];
+        let (whole, rest) = chunk.as_chunks::<16>();
+        for x in whole {
+            lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x.wide() * x.wide());
+        }
+        lanes.iter().sum::<f64>() + rest.iter().map(|x| x.wide() * x.wide()).sum::<f64>()
+    };
+    if data.len() <= CHUNK {
+        return of_chunk(data);
+    }
+    let sums: Vec<f64> = data.par_chunks(CHUNK).map(of_chunk).collect();
+    sums.iter().sum()
 }
 
 /// The positions of member number `member` of a family.

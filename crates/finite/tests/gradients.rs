@@ -94,7 +94,7 @@ fn divergence_and_unfit_options_are_errors() {
     };
     let t = training(50);
     let error = fail(&Training { rate: Rate::Constant(1e200), ..t.clone() });
-    assert!(matches!(error, FiniteError::NotFinite { step: Some(1..), .. }), "{error}");
+    assert!(matches!(error, FiniteError::Diverged { step: 1.., .. }), "{error}");
     assert!(matches!(fail(&Training { rate: Rate::Constant(f64::NAN), ..t.clone() }), FiniteError::Option { .. }));
     assert!(matches!(fail(&Training { rate: Rate::Schedule(vec![]), ..t.clone() }), FiniteError::Option { .. }));
     let beyond = Order::Batches(vec![vec![3]]);

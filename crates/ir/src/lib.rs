@@ -1,5 +1,6 @@
 //! The language of Netsor: typed tensor programs and networks.
 
+pub mod abc;
 pub mod algebra;
 pub mod build;
 pub mod calculus;

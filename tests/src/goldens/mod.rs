@@ -4,6 +4,7 @@
 //! numbers and gives a [`Verdict`]. A case that is not understood is *not covered*, never passed, and says why; an
 //! error of an engine on a case that is understood is a failure.
 
+mod abc;
 mod dual;
 mod empirical;
 mod json;
@@ -204,6 +205,8 @@ pub type Reader = fn(&str, &Value) -> Result<Vec<Case>, Trouble>;
 pub fn reader(stem: &str) -> Option<Reader> {
     match stem {
         "zcalculus" => Some(zcalculus::cases),
+        "abc_exact_small" => Some(abc::exact_cases),
+        "abc_scaling" => Some(abc::scaling_cases),
         "ntk_exact_small" => Some(ntk_exact::cases),
         "mlp" | "numerical" | "branch_norm_dropout" | "conv" | "attention_graph" => Some(kernels::cases),
         "dual_mpmath" => Some(dual::cases),

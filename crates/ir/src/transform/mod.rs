@@ -6,6 +6,7 @@
 pub mod backprop;
 pub mod hoist;
 pub mod kernels;
+pub mod parametrize;
 pub mod sgd;
 pub mod tangent;
 pub mod unroll;
@@ -16,6 +17,7 @@ mod tests;
 pub use backprop::{Backprop, Gradient, Seed, backprop};
 pub use hoist::hoist;
 pub use kernels::{Kernels, kernels};
+pub use parametrize::{Constant, Parametrization, parametrize};
 pub use sgd::{Condition, Decay, Loss, Readouts, Sgd, TrainedOutput, Training, unroll_sgd};
 pub use tangent::{Direction, DirectionMode, Tangents};
 pub use unroll::{unroll_network, unroll_program};
@@ -77,6 +79,14 @@ pub enum TransformError {
         needed: u64,
         /// The limit.
         limit: u64,
+    },
+    /// A parametrization has no exponents for a parameter.
+    #[error("there are no exponents for the parameter `{name}`: {reason}")]
+    NoExponents {
+        /// The parameter.
+        name: String,
+        /// Why.
+        reason: String,
     },
     /// A definition refers to something that does not exist.
     #[error("`{name}` is not well formed: {reason}; verify the program first")]
