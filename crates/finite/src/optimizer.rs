@@ -129,6 +129,9 @@ pub(crate) struct Scales {
     pub(crate) eta: f64,
 }
 
+/// Adds a multiple of the gradient to a block.
+pub(crate) type AddGradient<'a, T> = dyn FnMut(&mut [T], f64) -> Result<(), FiniteError> + 'a;
+
 /// One step of one parameter. `add_gradient(target, factor)` adds `factor * G` to the target; `gradient` is memory that
 /// only Adam uses. `step` counts from 0.
 pub(crate) fn apply<T: Float>(
@@ -136,7 +139,7 @@ pub(crate) fn apply<T: Float>(
     (weights, moments, gradient): (&mut [T], &mut [Vec<T>], &mut Vec<T>),
     Scales { multiplier: s, eta }: Scales,
     step: usize,
-    add_gradient: &mut dyn FnMut(&mut [T], f64) -> Result<(), FiniteError>,
+    add_gradient: &mut AddGradient<'_, T>,
 ) -> Result<(), FiniteError> {
     let (coupled, decoupled) = match optimizer.decay {
         Decay::None => (0.0, 0.0),
