@@ -39,6 +39,23 @@ pub enum NthError {
         /// What was given.
         found: usize,
     },
+    /// The limit of a kernel of odd order.
+    #[error(
+        "K^({order}) has no deterministic limit: kernels of odd order are odd in the readout weights, and \
+         n^(({order}-1)/2) K^({order}) converges in law only; take an even order, or simulate"
+    )]
+    OddLimit {
+        /// The order.
+        order: usize,
+    },
+    /// Limits without something that is asked of them.
+    #[error("the limits have no {what}; {help}")]
+    Missing {
+        /// What is missing.
+        what: &'static str,
+        /// How to get it.
+        help: &'static str,
+    },
     /// Kernels of the hierarchy where bold ones are needed.
     #[error("a discrete step needs the bold kernels, whose directions are fixed; take `bold_hierarchy`")]
     LiveKernels,
@@ -87,6 +104,9 @@ pub enum NthError {
     /// A transform of the network failed.
     #[error(transparent)]
     Transform(#[from] TransformError),
+    /// A limit does not exist or was not computed.
+    #[error(transparent)]
+    Limit(#[from] netsor_limit::LimitError),
     /// The network was not run.
     #[error(transparent)]
     Finite(#[from] FiniteError),

@@ -38,6 +38,31 @@ impl KernelTensor {
         Self { points, train, order, data }
     }
 
+    /// From a function of the arguments, called for every stored entry in order.
+    pub(crate) fn from_entries<E>(
+        points: usize,
+        train: usize,
+        order: usize,
+        mut entry: impl FnMut(&[usize]) -> Result<f64, E>,
+    ) -> Result<Self, E> {
+        let block = train.pow(order as u32 - 2);
+        let mut data = Vec::with_capacity(points * (points + 1) / 2 * block);
+        let mut arguments = vec![0; order];
+        for b in 0..points {
+            for a in 0..=b {
+                for mut later in 0..block {
+                    (arguments[0], arguments[1]) = (a, b);
+                    for argument in arguments[2..].iter_mut().rev() {
+                        *argument = later % train;
+                        later /= train;
+                    }
+                    data.push(entry(&arguments)?);
+                }
+            }
+        }
+        Ok(Self { points, train, order, data })
+    }
+
     /// The order `r`.
     pub fn order(&self) -> usize {
         self.order
@@ -189,13 +214,18 @@ impl KernelOptions {
 
     /// The number of training examples among `examples`.
     pub(crate) fn n_train(&self, examples: usize) -> Result<usize, NthError> {
-        let train = self.train.unwrap_or(examples);
-        if (1..=examples).contains(&train) {
-            return Ok(train);
-        }
-        let expected = format!("between 1 and {examples}");
-        Err(NthError::Order { what: "the number of training examples", expected, found: train })
+        train_examples(self.train, examples)
     }
+}
+
+/// The number of training examples among `examples`; all of them by default.
+pub(crate) fn train_examples(train: Option<usize>, examples: usize) -> Result<usize, NthError> {
+    let train = train.unwrap_or(examples);
+    if (1..=examples).contains(&train) {
+        return Ok(train);
+    }
+    let expected = format!("between 1 and {examples}");
+    Err(NthError::Order { what: "the number of training examples", expected, found: train })
 }
 
 /// The bytes that running the hierarchy at a width needs: every value of the program once, in double precision.

@@ -40,6 +40,8 @@
 //! | [`gradient_flow`], [`gradient_step`] | the network itself |
 //! | [`Truncated`] | the closed systems, and the reduced one for `p = 3` |
 //! | [`discrete_step`] | a step of gradient descent from the bold kernels |
+//! | [`limit_hierarchy`] | the deterministic limits of `n^(r/2-1) K^(r)`, for even `r` |
+//! | [`width_correction`] | the leading effect of the width on the mean prediction of the kernel regime |
 //! | [`HuangYau`] | the paper's networks and weights |
 //! | [`check_smooth`], [`parallel_points`] | the paper's assumptions |
 //!
@@ -53,8 +55,10 @@ mod error;
 mod flow;
 mod hierarchy;
 mod kernels;
+mod limit;
 mod paper;
 mod truncated;
+mod width_correction;
 
 pub use assumptions::{check_smooth, parallel_points};
 pub use discrete::discrete_step;
@@ -62,5 +66,7 @@ pub use error::NthError;
 pub use flow::{NetworkPath, gradient_flow, gradient_step};
 pub use hierarchy::{Hierarchy, bold_hierarchy, hierarchy};
 pub use kernels::{KernelOptions, KernelTensor, Kernels, estimated_bytes, kernels_at};
+pub use limit::{LimitHierarchy, LimitKernels, limit_hierarchy};
 pub use paper::{HuangYau, Smooth};
 pub use truncated::{Truncated, TruncatedPath};
+pub use width_correction::{WidthCorrection, width_correction};

@@ -1,0 +1,208 @@
+//! The hierarchy at infinite width: the deterministic limits of `n^(r/2-1) K^(r)` for even `r` (NTH eq. 11).
+//!
+//! The summands of a kernel are moments of forward, adjoint and tangent vectors, so the program of `K^(r)` is a tensor
+//! program and its limit follows by the same rules as that of the tangent kernel, for every network. Kernels of odd
+//! order are odd in the readout weights: `n^((r-1)/2) K^(r)` converges in law, to a random variable that is no moment
+//! of the program. What a prediction needs of `K^(3)` is its covariance with the output at initialisation, and that is
+//! deterministic: by Stein's lemma for the readout weights `v`,
+//! `E K^(3)(a, b, c) f(d) = sigma^2 E <grad_v K^(3)(a, b, c), grad_v f(d)>`,
+//! a share of `K^(4)`. So `n E K^(3) f` has a limit of the same kind.
+
+use netsor_ir::number::power;
+use netsor_ir::program::{Instr, Kind, Program, ValueId, own_indices};
+use netsor_ir::transform::{Direction, DirectionMode, Tangents};
+use netsor_ir::verify::Verified;
+use netsor_ir::{ExprId, Id, Network, Role};
+use netsor_limit::{Data, Deriver, Evaluator, Graph, Tolerance};
+
+use crate::hierarchy::{Tower, tower};
+use crate::{KernelTensor, NthError};
+
+/// The limits of a network's kernels as definitions of a moment graph: symbolic, for any data.
+#[derive(Clone, Debug)]
+pub struct LimitHierarchy {
+    program: Program,
+    graph: Graph,
+    output: ValueId,
+    order: usize,
+    /// `n^(r/2-1) K^(r)` for `r = 2, 4, ..`
+    kernels: Vec<ExprId>,
+    nngp: Option<ExprId>,
+    with_output: Option<ExprId>,
+}
+
+/// The limits on a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitKernels {
+    /// The limits of `n^(r/2-1) K^(r)` for `r = 2, 4, ..`
+    pub kernels: Vec<KernelTensor>,
+    /// The covariance of the outputs at initialisation, if they converge to a Gaussian process.
+    pub nngp: Option<KernelTensor>,
+    /// The limit of `n E K^(3)(a, b, c) f(d)`, with order 4 or more and trained readouts.
+    pub with_output: Option<KernelTensor>,
+    /// How many examples are training examples.
+    pub n_examples: usize,
+    /// The largest error estimate of all entries.
+    pub error: f64,
+}
+
+/// The limits of `n^(r/2-1) K^(r)` for even `r` up to `order`, with the NNGP kernel and, from order 4 on, the
+/// covariance of `K^(3)` and the output.
+///
+/// ```
+/// use netsor_limit::{Data, Tolerance};
+/// use netsor_nth::{HuangYau, Smooth, limit_hierarchy};
+///
+/// // One hidden layer, one input: f = v' tanh(w x) / sqrt(m).
+/// let paper = HuangYau { points: 1, dim: 1, hidden: 1, activation: Smooth::Tanh, sigma_w: 1.0, sigma_a: 1.0 };
+/// let network = paper.network()?;
+/// let x = network.program.find("x").expect("the network's data");
+/// let limits = limit_hierarchy(&network, 4)?.evaluate(&Data::new().with(x, vec![1.0]), None, &Tolerance::default())?;
+/// // K^(2) -> E tanh^2 + E v^2 tanh'^2 = 0.394294 + 0.464403.
+/// assert!((limits.kernels[0].get(&[0, 0]) - 0.858697).abs() < 1e-6);
+/// assert!(limits.kernels[1].get(&[0, 0, 0, 0]).is_finite());
+/// # Ok::<(), netsor_nth::NthError>(())
+/// ```
+///
+/// # Errors
+/// As [`crate::hierarchy`]; an odd order, whose kernel converges in law only; parametrizations in which the kernels
+/// have other sizes.
+pub fn limit_hierarchy(network: &Verified<Network>, order: usize) -> Result<LimitHierarchy, NthError> {
+    if order % 2 == 1 {
+        return Err(NthError::OddLimit { order });
+    }
+    let Tower { tangents, output, adjoint, kernels, .. } = tower(network, order, DirectionMode::Live)?;
+    let mut program = tangents.program;
+    let with_output = match (kernels.get(1), output.nngp) {
+        (Some(&third), Some(_)) if 4 <= order => {
+            let (extended, share) = covariance_with_output(network, program, &adjoint, third)?;
+            program = extended;
+            share
+        }
+        _ => None,
+    };
+    let scaled: Vec<ValueId> = kernels
+        .iter()
+        .enumerate()
+        .step_by(2)
+        .map(|(k, &kernel)| times_width(&mut program, kernel, k as i64 / 2))
+        .collect();
+    let with_output = with_output.map(|share| times_width(&mut program, share, 1));
+    let mut deriver = Deriver::new(&program);
+    let kernels = scaled.into_iter().map(|v| deriver.scalar(v)).collect::<Result<_, _>>()?;
+    let nngp = output.nngp.map(|v| deriver.scalar(v)).transpose()?;
+    let with_output = with_output.map(|v| deriver.scalar(v)).transpose()?;
+    let graph = deriver.into_graph();
+    Ok(LimitHierarchy { graph, output: output.output, order, kernels, nngp, with_output, program })
+}
+
+/// The value times a power of the width.
+fn times_width(program: &mut Program, value: ValueId, exponent: i64) -> ValueId {
+    let definition = program.value(value).clone();
+    let family: Vec<(&str, Id<_>)> =
+        definition.index_names.iter().map(String::as_str).zip(definition.ty.family.iter().copied()).collect();
+    let own: Vec<_> = own_indices(family.len()).collect();
+    let (member, width) = (program.member(value, &own), program.exprs.width(power(exponent, 1)));
+    let scaled = program.exprs.mul(width, member);
+    let name = program.unused_name(&format!("{}_scaled", definition.name));
+    program.scalar(&name, &family, scaled)
+}
+
+/// `E K^(3) f` as the derivative of `K^(3)` along the gradient of `f` in the readout weights, weighted by their
+/// variance. `None` if a readout is not trained: its gradient is then no part of the program.
+fn covariance_with_output(
+    network: &Network,
+    program: Program,
+    adjoint: &netsor_ir::transform::backprop::OutputAdjoint,
+    third: ValueId,
+) -> Result<(Program, Option<ValueId>), NthError> {
+    let mut direction = Direction::new(network, adjoint);
+    direction.rates.clear();
+    for id in network.program.value_ids() {
+        let readout = network.role(id) == Role::OutputLike;
+        if let Instr::Matrix { variance } = &network.program.value(id).instr
+            && readout
+        {
+            if network.parameter(id).is_none_or(|p| !p.trained) {
+                return Ok((program, None));
+            }
+            direction.rates.insert(id, variance.clone());
+        }
+    }
+    direction.gradients.retain(|gradient| direction.rates.contains_key(&gradient.parameter));
+    let mut tangents = Tangents::new(program, direction, DirectionMode::Live);
+    let share = tangents.apply(&[third])?[0];
+    Ok((tangents.program, Some(share)))
+}
+
+impl LimitHierarchy {
+    /// The highest order.
+    pub fn order(&self) -> usize {
+        self.order
+    }
+
+    /// The numbers on a data set. The first two arguments run over all points, later ones over the first `train`
+    /// examples (positions on the output's first axis); all of them by default.
+    ///
+    /// Cost: one Gaussian expectation for every term and every set of distinct points, in as many dimensions as there
+    /// are distinct points; tuples that share points share expectations.
+    ///
+    /// # Errors
+    /// Data that do not fit, a number of training examples out of range, an expectation that fails. A tolerance that
+    /// is not met is no error: see [`LimitKernels::error`].
+    pub fn evaluate(&self, data: &Data, train: Option<usize>, tolerance: &Tolerance) -> Result<LimitKernels, NthError> {
+        let sizes = self.sizes();
+        let points: usize = sizes.iter().product();
+        let examples = crate::kernels::n_examples(&self.program, self.output);
+        let n_examples = crate::kernels::train_examples(train, examples)?;
+        let train = n_examples * (points / examples);
+        let mut evaluator = Evaluator::new(&self.graph, &self.program, data, tolerance.clone())?;
+        let mut error: f64 = 0.0;
+        let mut tensor = |expr: ExprId, order: usize| -> Result<KernelTensor, NthError> {
+            KernelTensor::from_entries(points, train, order, |arguments| {
+                let at: Vec<u32> = arguments.iter().flat_map(|&a| unravel(a, &sizes)).collect();
+                let entry = evaluator.value(expr, &at)?;
+                error = error.max(entry.error);
+                Ok(entry.value)
+            })
+        };
+        let kernels = self.kernels.iter().enumerate().map(|(k, &e)| tensor(e, 2 * k + 2)).collect::<Result<_, _>>()?;
+        let nngp = self.nngp.map(|e| tensor(e, 2)).transpose()?;
+        let with_output = self.with_output.map(|e| tensor(e, 4)).transpose()?;
+        Ok(LimitKernels { kernels, nngp, with_output, n_examples, error })
+    }
+
+    /// The sizes of the axes of one argument of a kernel: the output's family and its component.
+    fn sizes(&self) -> Vec<usize> {
+        let mut sizes = self.program.family_sizes(self.output);
+        if let Kind::Vector(netsor_ir::Dim::Finite(size)) = self.program.value(self.output).ty.kind
+            && 1 < size
+        {
+            sizes.push(size as usize);
+        }
+        sizes
+    }
+}
+
+fn unravel(mut point: usize, sizes: &[usize]) -> Vec<u32> {
+    let mut at = vec![0; sizes.len()];
+    for (position, &size) in at.iter_mut().zip(sizes).rev() {
+        *position = (point % size) as u32;
+        point /= size;
+    }
+    at
+}
+
+impl LimitKernels {
+    /// The limit of `n^(r/2-1) K^(r)`.
+    ///
+    /// # Errors
+    /// If it was not computed.
+    pub fn of_order(&self, r: usize) -> Result<&KernelTensor, NthError> {
+        let found = if r % 2 == 0 { r.checked_sub(2).and_then(|k| self.kernels.get(k / 2)) } else { None };
+        found.ok_or_else(|| {
+            let expected = format!("even and at most {}", 2 * self.kernels.len());
+            NthError::Order { what: "the order of a limit", expected, found: r }
+        })
+    }
+}
