@@ -156,7 +156,7 @@ impl LimitHierarchy {
         let examples = crate::kernels::n_examples(&self.program, self.output);
         let n_examples = crate::kernels::train_examples(train, examples)?;
         let train = n_examples * (points / examples);
-        let mut evaluator = Evaluator::new(&self.graph, &self.program, data, tolerance.clone())?;
+        let mut evaluator = Evaluator::new(&self.graph, &self.program, data, *tolerance)?;
         let mut error: f64 = 0.0;
         let mut tensor = |expr: ExprId, order: usize| -> Result<KernelTensor, NthError> {
             KernelTensor::from_entries(points, train, order, |arguments| {
@@ -199,7 +199,7 @@ impl LimitKernels {
     /// # Errors
     /// If it was not computed.
     pub fn of_order(&self, r: usize) -> Result<&KernelTensor, NthError> {
-        let found = if r % 2 == 0 { r.checked_sub(2).and_then(|k| self.kernels.get(k / 2)) } else { None };
+        let found = if r.is_multiple_of(2) { r.checked_sub(2).and_then(|k| self.kernels.get(k / 2)) } else { None };
         found.ok_or_else(|| {
             let expected = format!("even and at most {}", 2 * self.kernels.len());
             NthError::Order { what: "the order of a limit", expected, found: r }
