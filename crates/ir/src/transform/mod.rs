@@ -4,6 +4,9 @@
 //! width `n` or taken to its limit.
 
 pub mod backprop;
+mod copy;
+pub mod cse;
+pub mod dce;
 pub mod hoist;
 pub mod kernels;
 pub mod parametrize;
@@ -15,6 +18,8 @@ pub mod unroll;
 mod tests;
 
 pub use backprop::{Backprop, Gradient, Seed, backprop};
+pub use cse::{Image, cse, cse_network};
+pub use dce::{dce, dce_network};
 pub use hoist::hoist;
 pub use kernels::{Kernels, kernels};
 pub use parametrize::{Constant, Parametrization, parametrize};

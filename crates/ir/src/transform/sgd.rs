@@ -48,7 +48,7 @@ use std::collections::BTreeMap;
 
 use num_traits::Signed;
 
-use super::TransformError;
+use super::{TransformError, cse, dce};
 use crate::id::Id;
 use crate::network::Network;
 use crate::number::{Number, Power, integer, power};
@@ -121,7 +121,7 @@ pub struct Training {
 /// One output during training. All families are over the output's family, then its component if it has more than one.
 #[derive(Clone, Debug)]
 pub struct TrainedOutput {
-    /// The network's output.
+    /// The network's output, an id of the network.
     pub output: ValueId,
     /// The axes of the families.
     pub indices: Vec<(String, Id<Axis>)>,
@@ -136,7 +136,7 @@ pub struct TrainedOutput {
 /// Data that stand for a random initial value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// The readout or initial vector of the network, whose value with weights `D_t W_0` is meant.
+    /// The readout or initial vector, an id of the network, whose value with weights `D_t W_0` is meant.
     pub value: ValueId,
     /// The time `t`: 0 unless there is weight decay.
     pub time: usize,
@@ -175,6 +175,45 @@ pub struct Condition {
 pub fn unroll_sgd(network: &Network, sgd: &Sgd) -> Result<Training, TransformError> {
     sgd.check()?;
     unroller::unroll(network, sgd)
+}
+
+impl Training {
+    /// The same with equal instructions merged ([`super::cse()`]) and without what the outputs and the derivatives of the
+    /// loss do not need ([`super::dce()`]). Of `times`, what is left as a whole family stays.
+    ///
+    /// # Errors
+    /// Those of the two transforms, which a program that was not changed since does not have.
+    pub fn simplified(&self) -> Result<Self, TransformError> {
+        let outputs = self.outputs.iter();
+        let mut keep: Vec<ValueId> =
+            outputs.flat_map(|o| o.at.iter().chain(&o.chi).copied().chain([o.target])).collect();
+        keep.extend(self.conditions.iter().map(|c| c.data));
+        let (merged, images) = cse(&self.program, &keep)?;
+        let kept: Vec<ValueId> = keep.iter().map(|v| images[v.index()].value).collect();
+        let (program, map) = dce(&merged, &kept)?;
+        let whole = |v: ValueId| {
+            let image = &images[v.index()];
+            let rank = self.program.value(v).ty.family.len();
+            image.is_whole(rank).then(|| map[image.value.index()]).flatten()
+        };
+        let axis = |axis: Id<Axis>| {
+            let name = &self.program.axes[axis.index()].name;
+            program.find_axis(name).unwrap_or(axis)
+        };
+        // What is kept has an image with all its indices.
+        let at = |v: ValueId| whole(v).unwrap_or(v);
+        let all = |list: &[ValueId]| list.iter().map(|&v| at(v)).collect::<Vec<_>>();
+        let outputs = self.outputs.iter().map(|o| TrainedOutput {
+            output: o.output,
+            indices: o.indices.iter().map(|(name, a)| (name.clone(), axis(*a))).collect(),
+            target: at(o.target),
+            at: all(&o.at),
+            chi: all(&o.chi),
+        });
+        let conditions = self.conditions.iter().map(|c| Condition { data: at(c.data), ..*c }).collect();
+        let times = self.times.iter().map(|t| t.iter().filter_map(|(&old, &v)| Some((old, whole(v)?))).collect());
+        Ok(Self { outputs: outputs.collect(), conditions, times: times.collect(), program })
+    }
 }
 
 impl Sgd {

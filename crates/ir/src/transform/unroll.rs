@@ -9,6 +9,7 @@ use super::TransformError;
 use crate::expr::{Expr, ExprId, Exprs, for_each_child, with_children};
 use crate::index::{Index, Indices, for_each_assignment, position};
 use crate::network::{Network, Parameter};
+use crate::number::Number;
 use crate::program::{Instr, Law, Operand, Program, Type, Value, ValueId, symbol_of, value_of};
 
 /// Where the members of each value went: `members[value][flat]`, the last index fastest.
@@ -39,6 +40,8 @@ struct Unroller<'a> {
     new: Program,
     members: Members,
     sizes: Vec<Vec<usize>>,
+    /// Scalars that turned out to be numbers, such as weights of a batch: later definitions have the number.
+    constants: FxHashMap<ValueId, Number>,
 }
 
 impl<'a> Unroller<'a> {
@@ -49,7 +52,7 @@ impl<'a> Unroller<'a> {
             return Err(TransformError::TooLarge { name: old.name.clone(), needed, limit: LIMIT });
         }
         let new = Program { classes: old.classes.clone(), ..Program::new(&old.name) };
-        Ok(Self { old, new, members: Vec::with_capacity(old.values.len()), sizes })
+        Ok(Self { old, new, members: Vec::with_capacity(old.values.len()), sizes, constants: FxHashMap::default() })
     }
 
     fn run(mut self) -> Result<(Program, Members), TransformError> {
@@ -61,6 +64,12 @@ impl<'a> Unroller<'a> {
             let mut ids = Vec::new();
             for positions in Positions::new(&self.sizes[id.index()]) {
                 let instr = self.instantiate(id, &value, &positions, &ids)?;
+                let defined = ValueId::new(self.new.values.len());
+                if let Instr::Scalar(expr) = instr
+                    && let Some(number) = self.new.exprs.as_const(expr)
+                {
+                    self.constants.insert(defined, number.clone());
+                }
                 let suffix: String = positions.iter().map(|p| format!("@{p}")).collect();
                 self.new.values.push(Value {
                     name: format!("{}{suffix}", value.name),
@@ -68,7 +77,7 @@ impl<'a> Unroller<'a> {
                     ty: Type { kind: value.ty.kind, family: Vec::new() },
                     instr,
                 });
-                ids.push(ValueId::new(self.new.values.len() - 1));
+                ids.push(defined);
             }
             self.members.push(ids);
         }
@@ -148,7 +157,8 @@ impl<'a> Unroller<'a> {
 
     /// The expression with free variables fixed at `at`, sums expanded, and references to plain values.
     fn expr(&mut self, root: ExprId, at: &[u32]) -> ExprId {
-        let source = Source { program: self.old, members: &self.members, sizes: &self.sizes };
+        let source =
+            Source { program: self.old, members: &self.members, sizes: &self.sizes, constants: &self.constants };
         expand(&source, &mut self.new.exprs, root, at, &[])
     }
 }
@@ -158,6 +168,7 @@ struct Source<'a> {
     program: &'a Program,
     members: &'a Members,
     sizes: &'a [Vec<usize>],
+    constants: &'a FxHashMap<ValueId, Number>,
 }
 
 impl Source<'_> {
@@ -165,7 +176,10 @@ impl Source<'_> {
         let value = value_of(symbol);
         let flat = indices.iter().zip(&self.sizes[value.index()]).fold(0, |flat, (&p, &size)| flat * size + p as usize);
         let member = self.members[value.index()].get(flat).copied().unwrap_or(value);
-        exprs.reference(symbol_of(member), [])
+        match self.constants.get(&member) {
+            Some(number) => exprs.constant(number.clone()),
+            None => exprs.reference(symbol_of(member), []),
+        }
     }
 }
 

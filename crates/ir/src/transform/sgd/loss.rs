@@ -1,12 +1,13 @@
 //! Losses as expressions of the language, and their derivatives.
 
 use crate::calculus::Derivative;
-use crate::expr::{Expr, ExprId, Sum, with_children};
+use crate::expr::ExprId;
 use crate::id::Id;
-use crate::index::Index;
+use crate::index::{Index, Indices};
 use crate::program::{Axis, Instr, Program, ValueId, symbol_of, value_of};
 use crate::syntax::parse_program;
 use crate::transform::TransformError;
+use crate::transform::copy::{Leaves, copy_expr};
 
 /// The loss of one member of an output, as a function of the output `f` and of target data `y`.
 ///
@@ -42,7 +43,6 @@ pub enum Loss {
 pub(super) struct LossDerivative {
     program: Program,
     f: ValueId,
-    y: ValueId,
     expr: ExprId,
 }
 
@@ -71,7 +71,7 @@ impl Loss {
         let source = format!("program loss {{\n{axis}  data f{index}\n  data y{index}\n  scalar {head} = {text}\n}}\n");
         let wrong = |reason: String| TransformError::Loss { text: text.to_owned(), reason };
         let mut program = parse_program(&source).map_err(|d| wrong(d.to_string()))?;
-        let (Some(f), Some(y), Some(loss)) = (program.find("f"), program.find("y"), program.find("loss")) else {
+        let (Some(f), Some(loss)) = (program.find("f"), program.find("loss")) else {
             return Err(wrong("it must be one expression".into()));
         };
         let Instr::Scalar(expr) = program.value(loss).instr else {
@@ -81,7 +81,7 @@ impl Loss {
             return Err(wrong("it must be one expression".into()));
         }
         let expr = if differentiate { gradient(&mut program, expr, f, many) } else { expr };
-        Ok(LossDerivative { program, f, y, expr })
+        Ok(LossDerivative { program, f, expr })
     }
 }
 
@@ -113,25 +113,12 @@ impl LossDerivative {
             Index::Var(0) => Index::Var(own as u32),
             other => other,
         };
-        let mut done: Vec<ExprId> = Vec::new();
-        // Children have smaller ids than their parents.
-        for k in 0..=self.expr.index() {
-            let node = match self.program.exprs.node(ExprId::new(k)) {
-                Expr::Ref(symbol, indices) => {
-                    let target = if value_of(*symbol) == self.f { f } else { y };
-                    debug_assert!(value_of(*symbol) == self.f || value_of(*symbol) == self.y);
-                    let family = (0..own as u32).map(Index::Var);
-                    Expr::Ref(symbol_of(target), family.chain(indices.iter().map(|&i| rename(i))).collect())
-                }
-                Expr::Sum(sum) => Expr::Sum(Sum {
-                    axes: sum.axes.iter().map(|&axis| component.unwrap_or(axis)).collect(),
-                    guards: sum.guards.iter().map(|g| g.map(rename)).collect(),
-                    body: done[sum.body.index()],
-                }),
-                node => with_children(node, |child| done[child.index()]),
-            };
-            done.push(into.exprs.intern(node));
-        }
-        done[self.expr.index()]
+        let mention = |symbol, indices: Indices| {
+            let target = if value_of(symbol) == self.f { f } else { y };
+            (symbol_of(target), (0..own as u32).map(Index::Var).chain(indices).collect())
+        };
+        let axis = |axis| component.unwrap_or(axis);
+        let leaves = Leaves { mention: &mention, index: &rename, axis: &axis, table: &|table| table };
+        copy_expr(&self.program.exprs, &mut into.exprs, self.expr, &leaves)
     }
 }

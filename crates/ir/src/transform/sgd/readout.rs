@@ -159,23 +159,39 @@ impl Unroller<'_> {
         Operand { value, indices: self.component_axis(dimension).iter().map(|_| c).collect() }
     }
 
-    /// The family `A[..] e_c` of a matrix, over its own indices and the component.
+    /// The power of the width in the variance of a matrix's entries.
+    fn variance_power(&self, matrix: ValueId) -> Power {
+        match &self.program.value(matrix).instr {
+            Instr::Matrix { variance } => variance.power,
+            _ => Power::zero(),
+        }
+    }
+
+    /// The family `n^(-p/2) A[..] e_c` of a matrix whose entries have a variance of order `n^p`, over its own indices and
+    /// the component: vectors with entries of order one.
     fn column(&mut self, matrix: ValueId, transposed: bool, dimension: u32) -> ValueId {
         let key = (matrix, transposed);
         if let Some(&known) = self.readouts.columns.get(&key) {
             return known;
         }
         let value = self.program.value(matrix).clone();
-        let rank = value.ty.family.len() as u32;
+        let rank = value.ty.family.len();
         let axis = self.component_axis(dimension);
-        let unit = self.unit(dimension, Index::Var(rank));
+        let unit = self.unit(dimension, Index::Var(rank as u32));
         let mut family: Vec<(String, Id<Axis>)> =
             value.index_names.iter().cloned().zip(value.ty.family.iter().copied()).collect();
         family.extend(axis.map(|axis| (self.component_name(&value.index_names, axis), axis)));
         let family: Vec<(&str, Id<Axis>)> = family.iter().map(|(n, a)| (n.as_str(), *a)).collect();
-        let own: Vec<Index> = own_indices(rank as usize).collect();
+        let own: Vec<Index> = own_indices(family.len()).collect();
+        let name = self.program.unused_name(&format!("{}_entries", value.name));
+        let member = (matrix, &own[..rank]);
+        let raw = self.program.matmul(&name, &family, member, !transposed, (unit.value, &unit.indices));
+        let scale = self.program.exprs.width(-self.variance_power(matrix) / Power::from_integer(2));
+        let entries = self.program.member(raw, &own);
+        let expr = self.program.exprs.mul(scale, entries);
         let name = self.program.unused_name(&format!("{}_column", value.name));
-        let column = self.program.matmul(&name, &family, (matrix, &own), !transposed, (unit.value, &unit.indices));
+        let kind = self.program.value(raw).ty.kind;
+        let column = self.program.define(&name, &family, kind, Instr::Map(expr));
         self.readouts.columns.insert(key, column);
         column
     }
@@ -225,7 +241,7 @@ impl Unroller<'_> {
         let initial = match (data, self.versions[0][id.index()].clone()) {
             _ if moves => {
                 let operand = Operand { value: self.whole(t, vector.value), indices: vector.indices.clone() };
-                let product = self.readout_product(&column, &operand);
+                let product = self.readout_product(matrix.value, &column, &operand);
                 self.with_initial_share(t, matrix.value, product)
             }
             (_, Some(Version::Components { scalars, .. }))
@@ -240,14 +256,14 @@ impl Unroller<'_> {
             }
             (false, _) => {
                 let operand = Operand { value: self.reference(t, vector.value), indices: vector.indices.clone() };
-                let product = self.readout_product(&column, &operand);
+                let product = self.readout_product(matrix.value, &column, &operand);
                 self.with_initial_share(t, matrix.value, product)
             }
         };
         terms.push(initial);
         if let Some(delta) = self.delta(t, vector.value) {
             let operand = Operand { value: delta, indices: vector.indices.clone() };
-            let product = self.readout_product(&column, &operand);
+            let product = self.readout_product(matrix.value, &column, &operand);
             let small = self.program.exprs.width(-self.sgd.exponent);
             let product = self.program.exprs.mul(small, product);
             terms.push(self.with_initial_share(t, matrix.value, product));
@@ -271,9 +287,11 @@ impl Unroller<'_> {
         data
     }
 
-    /// `<V e_c, x>` as a power of the width times the Moment of `sqrt(n) V e_c` and `x`.
-    fn readout_product(&mut self, column: &Operand, vector: &Operand) -> ExprId {
-        self.moments.product(&mut self.program, column, vector)
+    /// `<V e_c, x>` as a power of the width times the Moment of the column and `x`.
+    fn readout_product(&mut self, matrix: ValueId, column: &Operand, vector: &Operand) -> ExprId {
+        let product = self.moments.product(&mut self.program, column, vector);
+        let scale = self.program.exprs.width(self.variance_power(matrix) / Power::from_integer(2));
+        self.program.exprs.mul(scale, product)
     }
 
     /// The vector with components `scalars`.
