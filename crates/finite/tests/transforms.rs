@@ -1,0 +1,219 @@
+//! Transforms that keep the meaning of a program, by execution: the same draws give the same numbers before and after.
+
+#[expect(dead_code, reason = "shared with the tests of gradients")]
+mod everything;
+
+use netsor_finite::{Inputs, Options, State, execute};
+use netsor_ir::number::{fraction, power};
+use netsor_ir::program::{Instr, ValueId};
+use netsor_ir::syntax::parse_network;
+use netsor_ir::transform::{
+    Direction, DirectionMode, Readouts, Sgd, Tangents, cse, cse_network, dce, dce_network, kernels, unroll_program,
+    unroll_sgd,
+};
+use netsor_ir::verify::{verify_network, verify_program};
+use netsor_ir::{Network, Program};
+
+const WIDTH: usize = 12;
+
+fn example(name: &str) -> Network {
+    let path = format!("{}/../../examples/{name}.netsor", env!("CARGO_MANIFEST_DIR"));
+    parse_network(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Numbers for the data of a program, by name.
+fn data(program: &Program) -> Inputs {
+    let mut inputs = Inputs::new();
+    for id in program.value_ids().filter(|&id| matches!(program.value(id).instr, Instr::Data)) {
+        let value = program.value(id);
+        let size = match value.ty.kind {
+            netsor_ir::Kind::Vector(dim) => program.dim_size(dim, WIDTH),
+            _ => 1,
+        };
+        let count = size * program.family_sizes(id).iter().product::<usize>();
+        let phase = value.name.bytes().map(f64::from).sum::<f64>();
+        inputs.set(id, (0..count).map(|k| (phase + 0.9 * k as f64).sin()).collect());
+    }
+    inputs
+}
+
+/// The numbers of the wanted values; the program must verify.
+fn run(program: &Program, wanted: &[ValueId]) -> Vec<Vec<f64>> {
+    let inputs = data(program);
+    let program = verify_program(program.clone()).unwrap();
+    let state: State<f64> = execute(&program, &inputs, wanted, &Options::new(WIDTH, 3)).unwrap();
+    wanted.iter().map(|&v| state.numbers(v)).collect()
+}
+
+#[track_caller]
+fn same(found: &[Vec<f64>], expected: &[Vec<f64>]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            // Sums are taken in another order: rounding of a few hundred terms.
+            assert!((a - b).abs() < 1e-12 * (1.0 + b.abs()), "{a} {b}");
+        }
+    }
+}
+
+/// Kernels, the first kernels of the hierarchy and a training run of a network: programs with what transforms leave.
+fn programs(network: &Network) -> Vec<(Program, Vec<ValueId>)> {
+    let mut all = Vec::new();
+    let of_kernels = kernels(network).unwrap();
+    let mut wanted = vec![of_kernels.outputs[0].ntk];
+    wanted.extend(of_kernels.outputs[0].nngp);
+    all.push((of_kernels.program.clone(), wanted.clone()));
+    for mode in [DirectionMode::Live, DirectionMode::Frozen] {
+        let direction = Direction::new(network, &of_kernels.adjoints[0]);
+        let mut tangents = Tangents::new(of_kernels.program.clone(), direction, mode);
+        let tangent = tangents.apply(&[of_kernels.outputs[0].ntk]).unwrap();
+        all.push((tangents.program, tangent));
+    }
+    for exponent in [power(1, 2), power(0, 1)] {
+        let readouts = Readouts::Computed;
+        let sgd = Sgd { steps: 2, rates: vec![fraction(1, 10)], exponent, readouts, ..Sgd::default() };
+        let training = unroll_sgd(network, &sgd).unwrap();
+        all.push((training.program, training.outputs[0].at.clone()));
+    }
+    all
+}
+
+#[test]
+fn merging_and_leaving_out_keep_the_numbers() {
+    for name in ["mlp", "tied", "conv", "layernorm"] {
+        for (program, wanted) in programs(&example(name)) {
+            let expected = run(&program, &wanted);
+            let (merged, images) = cse(&program, &wanted).unwrap();
+            let members =
+                |p: &Program| -> usize { p.value_ids().map(|v| p.family_sizes(v).iter().product::<usize>()).sum() };
+            assert!(members(&merged) < members(&program), "{name}: something is equal");
+            let kept: Vec<ValueId> = wanted.iter().map(|v| images[v.index()].value).collect();
+            same(&run(&merged, &kept), &expected);
+            let (small, map) = dce(&merged, &kept).unwrap();
+            assert!(small.values.len() <= merged.values.len());
+            let kept: Vec<ValueId> = kept.iter().map(|v| map[v.index()].unwrap()).collect();
+            same(&run(&small, &kept), &expected);
+            // A second time there is nothing to do.
+            let (again, _) = cse(&small, &kept).unwrap();
+            let names = |p: &Program| p.values.iter().map(|v| v.name.clone()).collect::<Vec<_>>();
+            assert_eq!(names(&again), names(&small), "{name}");
+            let (again, _) = dce(&small, &kept).unwrap();
+            assert_eq!(names(&again), names(&small), "{name}");
+        }
+    }
+}
+
+/// Where a value went, and which of its indices are left, is right for every value and not only for what was kept.
+#[test]
+fn images_name_the_same_numbers() {
+    let network = everything::everything().network.into_inner();
+    let program = kernels(&network).unwrap().program;
+    let all: Vec<ValueId> =
+        program.value_ids().filter(|&v| !matches!(program.value(v).instr, Instr::Matrix { .. })).collect();
+    let expected = run(&program, &all);
+    let (merged, images) = cse(&program, &[]).unwrap();
+    let targets: Vec<ValueId> = all.iter().map(|v| images[v.index()].value).collect();
+    let found = run(&merged, &targets);
+    for ((value, expected), found) in all.iter().zip(&expected).zip(&found) {
+        let sizes = program.family_sizes(*value);
+        let image = &images[value.index()];
+        let target_sizes = merged.family_sizes(image.value);
+        let size = expected.len() / sizes.iter().product::<usize>();
+        for member in 0..sizes.iter().product::<usize>() {
+            let mut rest = member;
+            let mut at = vec![0u32; sizes.len()];
+            for k in (0..sizes.len()).rev() {
+                at[k] = (rest % sizes[k]) as u32;
+                rest /= sizes[k];
+            }
+            let target = image
+                .indices
+                .iter()
+                .zip(&target_sizes)
+                .fold(0, |flat, (&i, &s)| flat * s + netsor_ir::index::position(i, &at, &[]).unwrap() as usize);
+            let (a, b) = (&found[target * size..(target + 1) * size], &expected[member * size..(member + 1) * size]);
+            same(&[a.to_vec()], &[b.to_vec()]);
+        }
+    }
+}
+
+#[test]
+fn networks_keep_their_parameters_and_outputs() {
+    let network = parse_network(
+        "network n {
+          axis i = 2
+          data xi[i] : 2
+          param U : n x 2 ~ N(0, 1/2)
+          param unused : n ~ N(0, 1)
+          param v : n x 1 ~ N(0, 1/n)
+          a[i] = U * xi[i]
+          b[i] = U * xi[i]
+          twice[i] = tanh(b[i])
+          copy[i] = twice[i]
+          x[i] = tanh(a[i]) + copy[i]
+          lost[i] = abs(x[i])
+          output f[i] = v' * x[i]
+          output again[i] = v' * x[i]
+        }",
+    )
+    .unwrap();
+    let (merged, _) = cse_network(&network).unwrap();
+    let (small, map) = dce_network(&merged).unwrap();
+    assert_eq!(map.iter().filter(|v| v.is_none()).count(), 1);
+    let names: Vec<&str> = small.program.values.iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(names, ["xi", "U", "unused", "v", "a", "twice", "x", "f", "again"]);
+    let small = verify_network(small).unwrap();
+    same(&run(&small.program, &small.outputs), &run(&network.program, &network.outputs));
+}
+
+/// Training with merged instructions has what the program before had.
+#[test]
+fn simplified_training_is_the_same_training() {
+    let sgd = Sgd { steps: 2, rates: vec![fraction(1, 10)], ..Sgd::default() };
+    for name in ["mlp", "layernorm"] {
+        let training = unroll_sgd(&example(name), &sgd).unwrap();
+        let small = training.simplified().unwrap();
+        assert!(small.program.values.len() < training.program.values.len());
+        let (a, b) = (&training.outputs[0], &small.outputs[0]);
+        same(&run(&small.program, &b.at), &run(&training.program, &a.at));
+        same(&run(&small.program, &b.chi), &run(&training.program, &a.chi));
+        assert_eq!(small.program.value(b.target).name, "y");
+        assert_eq!(small.conditions[0].data, b.at[0]);
+        for (before, after) in training.times.iter().zip(&small.times) {
+            assert!(!after.is_empty());
+            for (id, &value) in after {
+                same(&run(&small.program, &[value]), &run(&training.program, &[before[id]]));
+            }
+        }
+    }
+}
+
+/// A program with families and the same written out: every entry of the kernels, and of the next kernels.
+#[test]
+fn unrolled_programs_have_the_same_numbers() {
+    for name in ["mlp", "tied", "conv"] {
+        let network = example(name);
+        for (program, wanted) in programs(&network).into_iter().take(2) {
+            let (plain, members) = unroll_program(&program).unwrap();
+            // Draws are keyed by name, so the unrolled program is given those of the families.
+            let initial: Vec<ValueId> = program
+                .value_ids()
+                .filter(|&v| matches!(program.value(v).instr, Instr::Matrix { .. } | Instr::Gaussian(_) | Instr::Data))
+                .collect();
+            let numbers = run(&program, &initial);
+            let mut inputs = Inputs::new();
+            for (id, numbers) in initial.iter().zip(&numbers) {
+                let members = &members[id.index()];
+                for (&member, numbers) in members.iter().zip(numbers.chunks(numbers.len() / members.len())) {
+                    inputs.set(member, numbers.to_vec());
+                }
+            }
+            let all: Vec<ValueId> = wanted.iter().flat_map(|w| members[w.index()].iter().copied()).collect();
+            let plain = verify_program(plain).unwrap();
+            let state: State<f64> = execute(&plain, &inputs, &all, &Options::new(WIDTH, 3)).unwrap();
+            let found: Vec<f64> = all.iter().flat_map(|&v| state.numbers(v)).collect();
+            same(&[found], &[run(&program, &wanted).concat()]);
+        }
+    }
+}
