@@ -54,13 +54,15 @@ pub enum Truth {
 impl Guard {
     /// The guard `terms + constant REL 0` in canonical form: positions folded into the constant, equal variables
     /// joined, variables sorted, and an equation's first coefficient positive.
+    ///
+    /// Coefficients that do not fit are put to the nearest number that does; the verifier refuses them.
     pub fn new(relation: Relation, terms: impl IntoIterator<Item = (i64, Index)>, mut constant: i64) -> Self {
         let mut joined: SmallVec<[(i64, Index); 4]> = SmallVec::new();
         for (coefficient, index) in terms {
             match index {
-                Index::At(position) => constant += coefficient * i64::from(position),
+                Index::At(position) => constant = multiply_add(coefficient, position, constant),
                 _ => match joined.iter_mut().find(|(_, i)| *i == index) {
-                    Some((c, _)) => *c += coefficient,
+                    Some((c, _)) => *c = c.saturating_add(coefficient),
                     None => joined.push((coefficient, index)),
                 },
             }
@@ -70,8 +72,8 @@ impl Guard {
         let flip = !matches!(relation, Relation::Le)
             && joined.first().map_or(constant < 0, |&(coefficient, _)| coefficient < 0);
         if flip {
-            joined.iter_mut().for_each(|(c, _)| *c = -*c);
-            constant = -constant;
+            joined.iter_mut().for_each(|(c, _)| *c = c.saturating_neg());
+            constant = constant.saturating_neg();
         }
         if let Relation::EqMod(modulus) = relation
             && modulus != 0
@@ -173,7 +175,7 @@ impl Condition {
                 Index::Bound(b) if (base..base + depths).contains(&(b as usize)) => {
                     condition.terms.push((coefficient, b as usize - base));
                 }
-                _ => condition.constant += coefficient * i64::from(position(index, at, bound)?),
+                _ => condition.constant = multiply_add(coefficient, position(index, at, bound)?, condition.constant),
             }
         }
         Some(condition)
@@ -192,7 +194,7 @@ impl Condition {
             if d == depth {
                 coefficient = c;
             } else {
-                sum += c * i64::from(values[d]);
+                sum = multiply_add(c, values[d], sum);
             }
         }
         (coefficient, sum)
@@ -227,14 +229,14 @@ fn search(
         let (coefficient, sum) = condition.split(depth, &bound[base..]);
         match condition.relation {
             Relation::Eq => {
-                if sum % coefficient != 0 {
+                if sum.wrapping_rem(coefficient) != 0 {
                     return;
                 }
-                let value = -(sum / coefficient);
-                (first, end) = (first.max(value), end.min(value + 1));
+                let value = sum.wrapping_div(coefficient).saturating_neg();
+                (first, end) = (first.max(value), end.min(value.saturating_add(1)));
             }
             Relation::EqMod(modulus) if coefficient.abs() == 1 && modulus != 0 && step == 1 && first == 0 => {
-                first = (-coefficient * sum).rem_euclid(i64::from(modulus));
+                first = coefficient.saturating_neg().saturating_mul(sum).rem_euclid(i64::from(modulus));
                 step = i64::from(modulus);
             }
             _ => {}
@@ -243,12 +245,20 @@ fn search(
     }
     let mut value = first;
     while value < end {
-        if here.iter().all(|&(relation, coefficient, sum)| holds(relation, coefficient * value + sum)) {
+        if here
+            .iter()
+            .all(|&(relation, coefficient, sum)| holds(relation, coefficient.saturating_mul(value).saturating_add(sum)))
+        {
             bound[base + depth] = value as u32;
             search(depth + 1, sizes, conditions, base, bound, f);
         }
         value += step;
     }
+}
+
+/// `coefficient * position + constant`, or the nearest number that fits.
+fn multiply_add(coefficient: i64, position: u32, constant: i64) -> i64 {
+    coefficient.saturating_mul(i64::from(position)).saturating_add(constant)
 }
 
 /// The position that an index term stands for: `at[k]` for `Var(k)`, `bound[b]` for `Bound(b)`.
@@ -263,6 +273,23 @@ pub fn position(index: Index, at: &[u32], bound: &[u32]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guards that no verifier has seen: nothing overflows.
+    #[test]
+    fn absurd_coefficients_do_not_overflow() {
+        for relation in [Relation::Eq, Relation::Le, Relation::EqMod(3)] {
+            for coefficient in [i64::MIN, i64::MAX, -1, 1] {
+                let terms = [
+                    (coefficient, Index::At(u32::MAX)),
+                    (coefficient, Index::Bound(0)),
+                    (coefficient, Index::Bound(0)),
+                ];
+                let guard = Guard::new(relation, terms, i64::MIN).map(|i| i);
+                let mut bound = vec![0];
+                for_each_assignment(&[3], &[guard], 0, &[], &mut bound, &mut |_| ());
+            }
+        }
+    }
 
     /// Against trying every assignment.
     #[test]

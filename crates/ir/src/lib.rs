@@ -12,6 +12,7 @@ pub mod id;
 pub mod index;
 pub mod network;
 pub mod number;
+pub mod paths;
 pub mod program;
 pub mod syntax;
 pub mod tape;

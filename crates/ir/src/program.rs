@@ -223,9 +223,10 @@ impl Program {
         }
     }
 
-    /// The dimension of the vectors that an expression mentions; `None` if it mentions none.
+    /// The dimension of the vectors that an expression mentions; `None` if it mentions none. Symbols that stand for no
+    /// value are passed over.
     pub fn expr_dim(&self, expr: ExprId) -> Option<Dim> {
-        self.exprs.refs(expr).iter().find_map(|(symbol, _)| match self.value(value_of(*symbol)).ty.kind {
+        self.exprs.refs(expr).iter().find_map(|(symbol, _)| match self.values.get(value_of(*symbol).index())?.ty.kind {
             Kind::Vector(dim) => Some(dim),
             _ => None,
         })

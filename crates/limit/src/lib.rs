@@ -39,6 +39,7 @@
 //! | [`graph`] | the moment graph |
 //! | [`eval`] | numbers |
 //! | [`ztable`] | the limit of every value, with its rule |
+//! | [`paths`] | the path formula for the tangent kernel, a second witness |
 //! | [`show`] | expressions as text and LaTeX |
 //!
 //! It knows nothing of finite width: that its numbers agree with simulation is evidence, not construction.
@@ -53,6 +54,7 @@ pub mod eval;
 mod expectation;
 pub mod graph;
 mod order;
+pub mod paths;
 mod product;
 pub mod show;
 mod slots;

@@ -22,6 +22,8 @@ use crate::syntax::names::closest;
 
 /// Most terms, statements and loop rounds that one item may elaborate to.
 const MAX_STEPS: usize = 4_000_000;
+/// After this many rounds a loop in which something is wrong is left: more rounds would say the same.
+const PATIENCE: usize = 64;
 
 /// Where the parts of an item are in its source.
 #[derive(Clone, Debug, Default)]
@@ -212,12 +214,17 @@ impl Elaborator {
                     self.poison_block(body);
                     return Ok(());
                 };
-                for value in values {
+                let before = self.out.problems.len();
+                for (round, value) in values.enumerate() {
                     self.step(statement.span)?;
                     self.loops.push((variable.text.clone(), value));
                     let result = self.block(body);
                     self.loops.pop();
                     result?;
+                    if PATIENCE <= round && before < self.out.problems.len() {
+                        self.poison_block(body);
+                        break;
+                    }
                 }
             }
             StatementKind::Broken { .. } => {}

@@ -110,7 +110,11 @@ impl<'a> Unroller<'a> {
                 Instr::MatMul { matrix: member(matrix)?, transposed: *transposed, vector: member(vector)? }
             }
             Instr::Map(e) => Instr::Map(self.expr(*e, at)),
-            Instr::Moment(e) => Instr::Moment(self.expr(*e, at)),
+            Instr::Moment(e) => {
+                let e = self.expr(*e, at);
+                // Sums without terms may take all vectors away, and the mean of a number is the number.
+                if self.new.expr_dim(e).is_none() { Instr::Scalar(e) } else { Instr::Moment(e) }
+            }
             Instr::Scalar(e) => Instr::Scalar(self.expr(*e, at)),
         })
     }

@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    (netsor_fuzz::target("npy").expect("a target of this name").run)(bytes);
+});
