@@ -264,7 +264,13 @@ impl<'a, 'p> PathFormula<'a, 'p> {
         for at in order {
             let node = self.reduced.program.exprs.node(at).clone();
             let copy = match node {
-                Expr::Ref(symbol, _) => self.deriver.z(value_of(symbol))?.expr,
+                Expr::Ref(symbol, _) => {
+                    let value = value_of(symbol);
+                    match self.network.program.value(value).ty.kind {
+                        Kind::Scalar => self.deriver.scalar(value)?,
+                        _ => self.deriver.z(value)?.expr,
+                    }
+                }
                 Expr::Sum(_) | Expr::Table(..) => {
                     let name = self.network.program.name.clone();
                     return Err(PathError::Family { name }.into());
