@@ -7,6 +7,7 @@
 //! | `source` | reading programs and networks, with diagnostics |
 //! | `values` | numbers for the data of a program |
 //! | `task` | data sets, architectures and batches |
+//! | `training` | parametrization, optimiser and loss of the commands that train |
 //! | `matrices` | kernel matrices over data sets |
 //! | `facts` | what a program is and which theorem covers it |
 //! | `output` | text, tables and JSON to the standard output |
@@ -19,6 +20,7 @@ mod matrices;
 mod output;
 mod source;
 mod task;
+mod training;
 mod values;
 
 use std::io::IsTerminal;
@@ -58,6 +60,8 @@ enum Command {
     Kernel(commands::kernel::KernelArgs),
     Predict(commands::predict::PredictArgs),
     Train(commands::train::TrainArgs),
+    Coordcheck(commands::coordcheck::CoordcheckArgs),
+    Ntk(commands::ntk::NtkArgs),
     Nth(commands::nth::NthArgs),
     /// Check the claims of the papers and write a report
     Reproduce(ReproduceArgs),
@@ -73,6 +77,8 @@ fn main() -> ExitCode {
         Command::Kernel(args) => commands::kernel::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Train(args) => commands::train::run(&args),
+        Command::Coordcheck(args) => commands::coordcheck::run(&args),
+        Command::Ntk(args) => commands::ntk::run(&args),
         Command::Nth(args) => commands::nth::run(&args),
         Command::Reproduce(args) => commands::reproduce::run(&args),
         Command::Completions(args) => commands::completions::run(&args),

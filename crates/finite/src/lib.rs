@@ -10,9 +10,13 @@
 //! | --- | --- |
 //! | [`execute()`] and [`Executor`] | running a program, once or many times |
 //! | [`Inputs`], [`State`], [`Block`] | numbers in and out |
-//! | [`Trainer`] and [`train()`] | stochastic gradient descent of a network, step by step or as a whole |
-//! | [`Loss`] | squared, logistic, cross-entropy, or the caller's |
-//! | [`empirical_kernel`] | the tangent kernel of a network as it is |
+//! | [`Trainer`] and [`train()`] | training, step by step or as a whole; check-points |
+//! | [`Optimizer`], [`Rate`], [`Epochs`], [`Examples`] | rules, schedules, and data in batches |
+//! | [`gradient_flow`] | training with infinitely short steps |
+//! | [`Loss`], [`ExpressionLoss`] | squared, logistic, cross-entropy, an expression, or the caller's |
+//! | [`empirical_kernel`], [`KernelExecutor`], [`mean_kernels`] | kernels of a network as it is, at any time; averages |
+//! | [`coordinate_sizes`] | the size of every vector and of its change, for coordinate checks |
+//! | [`Taylor`], [`Linearised`] | the network near its parameters, and the kernel as a linear map |
 //!
 //! Invariants: the same seed gives the same numbers for any number of threads; a value that is drawn depends on the
 //! seed, its name and the width, and on nothing else in the program; no number that is NaN or infinite gets past the
@@ -44,6 +48,7 @@
 
 mod check;
 mod checkpoint;
+mod coordinates;
 mod dataset;
 mod error;
 mod execute;
@@ -52,6 +57,7 @@ mod flow;
 mod gather;
 mod gradient;
 mod kernel;
+mod linear;
 mod loss;
 mod loss_expr;
 mod optimizer;
@@ -63,12 +69,14 @@ mod state;
 mod train;
 mod trainer;
 
+pub use coordinates::{CoordinateSize, coordinate_sizes, watched};
 pub use dataset::{Epochs, Examples};
 pub use error::FiniteError;
 pub use execute::{Executor, execute};
 pub use float::Float;
 pub use flow::{FlowPath, gradient_flow};
-pub use kernel::{EmpiricalKernel, empirical_kernel};
+pub use kernel::{EmpiricalKernel, KernelExecutor, MeanKernel, MeanKernels, empirical_kernel, mean_kernels};
+pub use linear::{Change, Linearised, Taylor};
 pub use loss::{CustomLoss, Loss};
 pub use loss_expr::ExpressionLoss;
 pub use optimizer::{Decay, Optimizer, Rule};

@@ -65,6 +65,14 @@ pub fn train<T: Float>(
 }
 
 impl Training<'_> {
+    /// One step.
+    pub(crate) fn step<T: Float>(&self, trainer: &mut Trainer<T>) -> Result<(), FiniteError> {
+        let outputs = trainer.outputs()?;
+        let (_, mut cotangents) = self.loss_and_cotangents(&outputs, trainer)?;
+        self.restrict(&mut cotangents, trainer);
+        trainer.step(self.rate.at(trainer.steps()), &cotangents)
+    }
+
     /// Number of different batches.
     pub(crate) fn n_batches(&self) -> usize {
         match &self.order {

@@ -285,6 +285,27 @@ impl<T: Float> Trainer<T> {
         Ok(all)
     }
 
+    /// The same gradients as changes of the tensors `W` with the rates of the parameters, `s^2 n^-c dL/dW`: what a step
+    /// of gradient descent with `eta = -1` adds.
+    pub(crate) fn rated_gradients(&mut self, cotangents: &[Vec<f64>]) -> Result<Vec<(ValueId, Vec<f64>)>, FiniteError> {
+        let mut gradients = self.gradients(cotangents)?;
+        for (value, gradient) in &mut gradients {
+            let factor = self.scales(*value).map_or(0.0, |s| s.eta * s.multiplier);
+            gradient.iter_mut().for_each(|g| *g *= factor);
+        }
+        Ok(gradients)
+    }
+
+    /// Everything that is not computed: data, constants, drawn tensors.
+    pub(crate) fn initial_values(&self) -> Vec<ValueId> {
+        let program = &self.network.program;
+        let initial = |id: &ValueId| {
+            let instr = &program.value(*id).instr;
+            !matches!(instr, Instr::MatMul { .. } | Instr::Map(_) | Instr::Moment(_) | Instr::Scalar(_))
+        };
+        program.value_ids().filter(initial).collect()
+    }
+
     /// Counts from `steps` on: schedules and batches of a run that is resumed go on where they were.
     #[must_use]
     pub fn after(self, steps: usize) -> Self {

@@ -6,7 +6,9 @@
 
 use num_traits::Zero;
 
+use crate::network::{Network, Role};
 use crate::number::{Power, power};
+use crate::program::{Dim, Instr, Kind, Program, ValueId};
 
 /// The exponents of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -75,6 +77,49 @@ impl MlpExponents {
         let r_by_layer: Vec<Power> = hidden.iter().enumerate().map(r_of).collect();
         let r = r_by_layer.iter().min().copied()?;
         Some(Self { layers: layers.to_vec(), r_by_layer, r, readout, readout_update })
+    }
+
+    /// The exponents of a network, if it is a perceptron without biases all of whose tensors are trained: a chain of
+    /// matrices, each used once, with coordinatewise functions of single vectors in between. With them, the layer of
+    /// each vector, counted from 1, and the output at `L + 1`.
+    pub fn of_network(network: &Network) -> Option<(Self, Vec<(ValueId, usize)>)> {
+        let program = &network.program;
+        let mut layer_of: Vec<Option<usize>> = vec![None; program.values.len()];
+        let mut layers = Vec::new();
+        for id in program.value_ids() {
+            match &program.value(id).instr {
+                Instr::Data | Instr::Matrix { .. } => {}
+                Instr::MatMul { matrix, transposed, vector } => {
+                    let parameter = network.parameter(matrix.value).filter(|p| p.trained)?;
+                    let role = network.role(matrix.value);
+                    let source = layer_of[vector.value.index()];
+                    let next = match (role, source, &program.value(vector.value).instr) {
+                        (Role::InputLike, None, Instr::Data) => 1,
+                        (Role::Hidden, Some(layer), _) if !transposed => layer + 1,
+                        (Role::OutputLike, Some(layer), _) => layer + 1,
+                        _ => return None,
+                    };
+                    // The last one is the readout: nothing comes after it.
+                    if next != layers.len() + 1 || !matrix.indices.is_empty() {
+                        return None;
+                    }
+                    layers.push(Abc::new(parameter.a, parameter.b, parameter.c));
+                    layer_of[id.index()] = Some(next);
+                }
+                Instr::Map(_) if of_width(program, id) => {
+                    let [source] = program.arguments(id)[..] else { return None };
+                    layer_of[id.index()] = Some(layer_of[source.index()]?);
+                }
+                _ => return None,
+            }
+        }
+        let [output] = network.outputs[..] else { return None };
+        let trained = network.parameters.iter().filter(|p| p.trained).count();
+        if layer_of[output.index()] != Some(layers.len()) || of_width(program, output) || trained != layers.len() {
+            return None;
+        }
+        let layer = |id: ValueId| layer_of[id.index()].map(|layer| (id, layer));
+        Some((Self::new(&layers)?, program.value_ids().filter_map(layer).collect()))
     }
 
     /// Whether all vectors are of order one at initialisation and the output is of order one at most.
@@ -162,9 +207,16 @@ impl MlpExponents {
     }
 }
 
+/// Whether a value is a vector of a width.
+fn of_width(program: &Program, id: ValueId) -> bool {
+    matches!(program.value(id).ty.kind, Kind::Vector(Dim::Width(_)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::syntax::parse_network;
+    use crate::transform::{Parametrization, parametrize};
 
     fn layers(a: &[(i64, i64)], b: &[(i64, i64)], c: i64) -> Vec<Abc> {
         let tensor = |(a, b): (&(i64, i64), &(i64, i64))| Abc::new(power(a.0, a.1), power(b.0, b.1), power(c, 1));
@@ -195,5 +247,35 @@ mod tests {
         };
         assert_eq!(row(&shift(&mup)), row(&mup));
         assert!(MlpExponents::new(&mup[..1]).is_none());
+    }
+
+    #[test]
+    fn perceptrons_are_recognised_and_others_are_not() {
+        let text = "network mlp {
+  data xi : 3
+  param U : n x 3 ~ N(0, 1/3)
+  param W : n x n ~ N(0, 2/n)
+  param v : n x 1 ~ N(0, 1/n)
+  g = U * xi
+  z = tanh(g)
+  h = W * z
+  x = tanh(h)
+  output f = v' * x
+}";
+        let network = parse_network(text).unwrap();
+        let mup = parametrize(&network, &Parametrization::maximal_update()).unwrap();
+        let (exponents, layers) = MlpExponents::of_network(&mup).unwrap();
+        assert!(exponents.feature_learning());
+        assert_eq!(layers.iter().map(|(_, layer)| *layer).collect::<Vec<_>>(), [1, 1, 2, 2, 3]);
+        let others = [
+            ("W * z", "W' * z"),
+            ("tanh(h)", "tanh(h + g)"),
+            ("W : n x n ~ N(0, 2/n)", "W : n x n ~ N(0, 2/n) frozen"),
+            ("v' * x", "v' * z"),
+        ];
+        for (from, to) in others {
+            let other = parse_network(&text.replace(from, to)).unwrap();
+            assert!(MlpExponents::of_network(&other).is_none(), "{to}");
+        }
     }
 }
