@@ -49,7 +49,7 @@ fn the_kernel_is_a_linear_map_at_any_time() {
         let size = lent[0].size;
         let vector = numbers(size, 0.77);
         let mut linear = Linearised::new(trainer.clone()).unwrap();
-        let found = linear.kernel_times(&[vector.clone()]).unwrap();
+        let found = linear.kernel_times(std::slice::from_ref(&vector)).unwrap();
         for (row, found) in lent[0].ntk.chunks(size).zip(&found[0]) {
             let expected: f64 = row.iter().zip(&vector).map(|(k, v)| k * v).sum();
             // Some hundred roundings of numbers of order one to ten.

@@ -144,7 +144,7 @@ fn lines(
             let curve = slope_over_seeds(&x, &samples, Average::RootMeanSquare)?;
             let predicted = exponents.as_ref().and_then(|(e, layers)| {
                 let layer = layers.iter().find(|(id, _)| *id == value)?.1;
-                Some(-power_to_f64(prediction(e, layer, step)))
+                Some(0.0 - power_to_f64(prediction(e, layer, step)))
             });
             let slope = &curve.fit.slope;
             let verdict = match predicted {
