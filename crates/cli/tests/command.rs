@@ -244,3 +244,32 @@ fn a_closed_pipe_is_no_error() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(output.stderr.is_empty());
 }
+
+/// The hierarchy's command: numbers, a figure, the limit, warnings and refusals.
+#[test]
+fn nth_compares_truncations_and_adds_the_limit() {
+    let figure = std::env::temp_dir().join(format!("netsor-nth-{}.svg", std::process::id()));
+    let path = figure.to_str().unwrap();
+    let points = "xi=[[1,0,0],[0,1,0],[1,0,0],[0,1,0]]";
+    let run = ["nth", "examples/mlp.netsor", "--data", points, "--targets", "1,-1", "--width", "64"];
+    let output = netsor(&[&run[..], &["--time", "0.5", "--figure", path, "--limit", "--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("inputs 0 and 2 are parallel"), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["network"][0].as_array().unwrap().len(), 4);
+    // At a short time p = 3 is closer to the network than p = 2; points 0 and 2 are the same.
+    let error = |k: usize| {
+        let of = |v: &Value, a: usize| v[0][a].as_f64().unwrap();
+        (0..2).map(|a| (of(&found["truncated"][k]["f"], a) - of(&found["network"], a)).abs()).fold(0.0, f64::max)
+    };
+    assert!(error(1) < 0.5 * error(0), "{} {}", error(0), error(1));
+    let mean = &found["limit"]["mean"][0];
+    assert!((mean[0].as_f64().unwrap() - mean[2].as_f64().unwrap()).abs() < 1e-6);
+    assert!(found["limit"]["n_shift"][0][0].as_f64().unwrap().is_finite());
+    assert!(std::fs::read_to_string(&figure).unwrap().contains("<svg"));
+    std::fs::remove_file(&figure).unwrap();
+
+    let refused = netsor(&[&run[..], &["--memory", "1e-6"]].concat());
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(text(&refused.stderr).contains("raise it"), "{}", text(&refused.stderr));
+}

@@ -90,7 +90,7 @@ impl Problem {
     }
 }
 
-fn activation(name: &str) -> Result<Smooth, Trouble> {
+pub(super) fn activation(name: &str) -> Result<Smooth, Trouble> {
     let unknown = || Trouble::not_covered(format!("unknown activation `{name}`"));
     Ok(match name {
         "tanh" => Smooth::Tanh,

@@ -1,16 +1,22 @@
-//! `netsor nth`: the neural tangent hierarchy of a network at finite width.
+//! `netsor nth`: the neural tangent hierarchy of a network at finite width, and its limit.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
 use netsor_finite::Inputs;
+use netsor_ir::program::ValueId;
 use netsor_ir::syntax::Item;
 use netsor_ir::verify::verify_network;
-use netsor_lab::format;
-use netsor_nth::{KernelOptions, Truncated, gradient_flow, hierarchy, kernels_at};
+use netsor_lab::{Axis, Figure, Series, Style, draw, format};
+use netsor_limit::{Data, Tolerance};
+use netsor_nth::{
+    KernelOptions, LimitKernels, NetworkPath, NthError, Truncated, TruncatedPath, WidthCorrection, gradient_flow,
+    hierarchy, kernels_at, limit_hierarchy, parallel_points, width_correction,
+};
 use netsor_num::ode::OdeOptions;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::output;
 use crate::source::SourceArgs;
@@ -20,8 +26,15 @@ const AFTER: &str = "\
 Examples:
   netsor nth examples/mlp.netsor --data 'xi=[[1,0,0],[0,1,0],[0,0,1],[1,1,0]]' --targets 1,-1,0 --width 128
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1,0,1 --order 3 --time 0.25,0.5,1 --json
+  netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1 --time 1,2,4 --figure paths.svg
+  netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1 --limit
 
-The first inputs of the batch are training points, as many as there are targets; the rest are test points.";
+The first inputs of the batch are training points, as many as there are targets; the rest are test points.
+With --limit the limits of n K^(4) and of n E K^(3) f follow from the program, and with them what the width adds to the
+mean prediction of the limiting kernel because the kernel moves: a number divided by the width.";
+
+/// Points of a trajectory in a figure.
+const FRAMES: usize = 64;
 
 /// Compare the truncated neural tangent hierarchy with gradient flow of the network itself
 #[derive(Args)]
@@ -35,7 +48,7 @@ pub(crate) struct NthArgs {
     #[arg(long, value_name = "Y,...", value_delimiter = ',', required = true, allow_negative_numbers = true)]
     targets: Vec<f64>,
     /// The largest kernel K^(p) that is taken; truncations at 2, ..., p are compared
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=5))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=6))]
     order: u8,
     /// The width n
     #[arg(long, default_value_t = 256)]
@@ -46,6 +59,18 @@ pub(crate) struct NthArgs {
     /// Times at which the outputs are compared
     #[arg(long = "time", value_name = "T,...", value_delimiter = ',', default_value = "0.5,1,2")]
     times: Vec<f64>,
+    /// Draw the trajectories of the outputs, predicted and true, into an SVG file
+    #[arg(long, value_name = "FILE")]
+    figure: Option<PathBuf>,
+    /// Add the kernel at infinite width and the leading effect of the width on its mean prediction
+    #[arg(long)]
+    limit: bool,
+    /// The error allowed to the Gaussian expectations of the limit
+    #[arg(long, default_value_t = 1e-5, requires = "limit")]
+    tolerance: f64,
+    /// Refuse to start if more gigabytes than this would be needed
+    #[arg(long, value_name = "GB", default_value_t = 4.0)]
+    memory: f64,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -57,61 +82,213 @@ pub(crate) fn run(args: &NthArgs) -> anyhow::Result<ExitCode> {
         bail!("the hierarchy is that of a network; this file has a program");
     };
     let network = verify_network(network)?;
+    let numbers = args.data.read_all(&network.program)?;
     let mut inputs = Inputs::new();
-    for (value, numbers) in args.data.read_all(&network.program)? {
-        inputs.set(value, numbers);
-    }
+    numbers.iter().for_each(|(value, numbers)| inputs.set(*value, numbers.clone()));
     let order = usize::from(args.order);
     let hierarchy = hierarchy(&network, order)?;
     let points = hierarchy.n_points();
-    if points < args.targets.len() {
-        bail!("{} targets for a batch of {points} inputs", args.targets.len());
+    let train = args.targets.len();
+    if points < train {
+        bail!("{train} targets for a batch of {points} inputs");
     }
-    let options = KernelOptions::new(args.width, args.seed).with_train(args.targets.len());
+    warn_of_parallel(&numbers, points);
+    if !(0.0 < args.memory && args.memory.is_finite()) {
+        bail!("--memory must be a positive number of gigabytes, not {}", args.memory);
+    }
+    let options = KernelOptions {
+        memory_limit: (args.memory * 1e9) as u128,
+        ..KernelOptions::new(args.width, args.seed).with_train(train)
+    };
+    let steps = output::progress(order + 1, "solving");
     let kernels = kernels_at(&hierarchy, &inputs, &options)?;
+    steps.inc(1);
     let ode = OdeOptions::default();
-    let truth = gradient_flow(&network, &inputs, &args.targets, &args.times, &options, &ode)?;
+    let times = all_times(args);
+    let truth = gradient_flow(&network, &inputs, &args.targets, &times, &options, &ode)?;
+    steps.inc(1);
     let mut paths = Vec::new();
     for p in 2..=order {
-        paths.push((p, Truncated::new(&kernels, &args.targets, p)?.solve(&args.times, &ode)?));
+        paths.push((p, Truncated::new(&kernels, &args.targets, p)?.solve(&times, &ode)?));
+        steps.inc(1);
     }
-    let sizes: Vec<(usize, f64)> =
-        (2..=order).map(|r| Ok((r, kernels.of_order(r)?.norm_max()))).collect::<Result<_, netsor_nth::NthError>>()?;
-    let error = |k: usize, f: &[f64]| -> anyhow::Result<f64> {
-        let exact = truth.f.get(k).ok_or_else(|| anyhow!("the flow has no time number {k}"))?;
-        Ok(exact.iter().zip(f).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max))
-    };
+    steps.finish_and_clear();
+    let sizes = (2..=order).map(|r| Ok((r, kernels.of_order(r)?.norm_max()))).collect::<Result<_, NthError>>()?;
+    let limit = if args.limit { Some(limit_of(&network, &numbers, args, &ode)?) } else { None };
+    let result =
+        Compared { name: network.program.name.clone(), points, times, truth, paths, sizes, limit, f: kernels.f };
+    if let Some(file) = &args.figure {
+        output::write_file(file, draw::standalone(&result.figure(args)).as_bytes())?;
+    }
     if args.json {
-        let paths: Vec<_> = paths.iter().map(|(p, path)| json!({ "order": p, "f": path.f })).collect();
-        output::emit_json(&json!({
-            "width": args.width, "seed": args.seed, "times": args.times, "train": args.targets.len(), "points": points,
-            "largest_entries": sizes.iter().map(|(r, size)| json!({ "order": r, "size": size })).collect::<Vec<_>>(),
-            "network": truth.f, "truncated": paths,
-        }))?;
-        return Ok(ExitCode::SUCCESS);
+        output::emit_json(&result.json(args)?)?;
+    } else {
+        output::emit(&result.text(args)?)?;
     }
-    let mut text = format!(
-        "{} of width {}, {} training points of {points}\n",
-        network.program.name,
-        args.width,
-        args.targets.len()
-    );
-    for (r, size) in &sizes {
-        text.push_str(&format!("largest entry of K^({r}) at initialisation: {}\n", format::number(*size)));
-    }
-    let heads: Vec<String> = ["time".to_owned()]
-        .into_iter()
-        .chain(paths.iter().map(|(p, _)| format!("error with K^({p}) frozen")))
-        .collect();
-    let mut table = output::table(&heads.iter().map(String::as_str).collect::<Vec<_>>());
-    for (k, time) in args.times.iter().enumerate() {
-        let mut row = vec![format::number(*time)];
-        for (_, path) in &paths {
-            row.push(format::number(error(k, &path.f[k])?));
-        }
-        table.add_row(row);
-    }
-    text.push_str(&format!("{table}\n"));
-    output::emit(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Assumption 2.2 of the paper; a network with biases may still separate parallel inputs.
+fn warn_of_parallel(numbers: &[(ValueId, Vec<f64>)], points: usize) {
+    for (_, numbers) in numbers {
+        if numbers.is_empty() || !numbers.len().is_multiple_of(points) {
+            continue;
+        }
+        let inputs: Vec<Vec<f64>> = numbers.chunks(numbers.len() / points).map(<[f64]>::to_vec).collect();
+        if inputs[0].len() < 2 {
+            continue;
+        }
+        for (a, b) in parallel_points(&inputs) {
+            let what = if a == b { format!("input {a} is zero") } else { format!("inputs {a} and {b} are parallel") };
+            eprintln!(
+                "warning: {what}: without biases the kernel is singular there, and no time window of the theorems is \
+                 open (Huang and Yau 2020, Assumption 2.2)"
+            );
+        }
+    }
+}
+
+/// The times asked for, and with a figure those of its frames.
+fn all_times(args: &NthArgs) -> Vec<f64> {
+    let mut times = args.times.clone();
+    if args.figure.is_some() {
+        let end = times.iter().copied().filter(|t| t.is_finite()).fold(0.0, f64::max);
+        times.extend((0..=FRAMES).map(|k| end * k as f64 / FRAMES as f64));
+        times.sort_by(f64::total_cmp);
+        times.dedup();
+    }
+    times
+}
+
+fn limit_of(
+    network: &netsor_ir::verify::Verified<netsor_ir::Network>,
+    numbers: &[(ValueId, Vec<f64>)],
+    args: &NthArgs,
+    ode: &OdeOptions,
+) -> anyhow::Result<(LimitKernels, WidthCorrection)> {
+    let data = numbers.iter().fold(Data::new(), |data, (value, numbers)| data.with(*value, numbers.clone()));
+    let tolerance = Tolerance { absolute: args.tolerance, relative: args.tolerance, ..Tolerance::default() };
+    let limits = limit_hierarchy(network, 4)?.evaluate(&data, Some(args.targets.len()), &tolerance)?;
+    let correction = width_correction(&limits, &args.targets, &args.times, ode)?;
+    Ok((limits, correction))
+}
+
+/// Everything that is shown.
+struct Compared {
+    name: String,
+    points: usize,
+    /// Times of the paths.
+    times: Vec<f64>,
+    truth: NetworkPath,
+    paths: Vec<(usize, TruncatedPath)>,
+    sizes: Vec<(usize, f64)>,
+    limit: Option<(LimitKernels, WidthCorrection)>,
+    /// The output at initialisation.
+    f: Vec<f64>,
+}
+
+impl Compared {
+    /// The place of a time asked for among those of the paths.
+    fn place(&self, time: f64) -> anyhow::Result<usize> {
+        self.times.iter().position(|&t| t == time).ok_or_else(|| anyhow!("the flow has no time {time}"))
+    }
+
+    fn json(&self, args: &NthArgs) -> anyhow::Result<Value> {
+        let places = args.times.iter().map(|&t| self.place(t)).collect::<anyhow::Result<Vec<_>>>()?;
+        let at = |f: &[Vec<f64>]| -> Vec<Vec<f64>> { places.iter().map(|&k| f[k].clone()).collect() };
+        let paths: Vec<_> = self.paths.iter().map(|(p, path)| json!({ "order": p, "f": at(&path.f) })).collect();
+        let mut value = json!({
+            "width": args.width, "seed": args.seed, "times": args.times, "train": args.targets.len(),
+            "points": self.points, "f_at_start": self.f,
+            "largest_entries": self.sizes.iter().map(|(r, size)| json!({ "order": r, "size": size })).collect::<Vec<_>>(),
+            "network": at(&self.truth.f), "truncated": paths,
+        });
+        if let Some((limits, correction)) = &self.limit {
+            value["limit"] = json!({
+                "error": limits.error,
+                "kernel": limits.of_order(2)?.packed(),
+                "n_fourth_kernel": limits.of_order(4)?.packed(),
+                "n_mean_third_kernel_times_output": limits.with_output.as_ref().map(|k| k.packed()),
+                "mean": correction.f,
+                "n_shift": correction.shift,
+                "n_kernel_shift": correction.kernel_shift.iter().map(|k| k.packed()).collect::<Vec<_>>(),
+            });
+        }
+        Ok(value)
+    }
+
+    fn text(&self, args: &NthArgs) -> anyhow::Result<String> {
+        let (train, points) = (args.targets.len(), self.points);
+        let mut text = format!("{} of width {}, {train} training points of {points}\n", self.name, args.width);
+        for (r, size) in &self.sizes {
+            text.push_str(&format!("largest entry of K^({r}) at initialisation: {}\n", format::number(*size)));
+        }
+        let heads: Vec<String> = ["time".to_owned()]
+            .into_iter()
+            .chain(self.paths.iter().map(|(p, _)| format!("error with K^({p}) frozen")))
+            .collect();
+        let mut table = output::table(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+        for &time in &args.times {
+            let k = self.place(time)?;
+            let mut row = vec![format::number(time)];
+            for (_, path) in &self.paths {
+                let distance = self.truth.f[k].iter().zip(&path.f[k]).map(|(a, b)| (a - b).abs());
+                row.push(format::number(distance.fold(0.0, f64::max)));
+            }
+            table.add_row(row);
+        }
+        text.push_str(&format!("{table}\n"));
+        if let Some((limits, correction)) = &self.limit {
+            text.push_str(&format!(
+                "\ninfinite width: largest entry of K^(2) {}, of n K^(4) {}; error of an entry at most {}\n\
+                 mean of f at infinite width, plus or minus what the movement of the kernel adds at width {}:\n",
+                format::number(limits.of_order(2)?.norm_max()),
+                format::number(limits.of_order(4)?.norm_max()),
+                format::number(limits.error),
+                args.width
+            ));
+            let heads: Vec<String> =
+                ["time".to_owned()].into_iter().chain((0..points).map(|a| format!("f[{a}]"))).collect();
+            let mut table = output::table(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+            for (k, &time) in args.times.iter().enumerate() {
+                let cell = |a: usize| {
+                    let shift = correction.shift[k][a] / args.width as f64;
+                    let sign = if shift < 0.0 { "-" } else { "+" };
+                    format!("{} {sign} {}", format::number(correction.f[k][a]), format::number(shift.abs()))
+                };
+                table.add_row([format::number(time)].into_iter().chain((0..points).map(cell)).collect::<Vec<_>>());
+            }
+            text.push_str(&format!(
+                "{table}\nThe second number is the mean over initialisations of the network less the same network with \
+                 its kernel fixed, to order 1/n.\nA single network differs from the mean by its f at initialisation and \
+                 by its own kernel, which are larger.\n"
+            ));
+        }
+        Ok(text)
+    }
+
+    /// The outputs on all points over time: the network, and each truncation.
+    fn figure(&self, args: &NthArgs) -> Figure {
+        let curve = |f: &[Vec<f64>], a: usize| -> Vec<(f64, f64)> {
+            self.times.iter().zip(f).map(|(&t, f)| (t, f[a])).collect()
+        };
+        let mut series = Vec::new();
+        let named = |first: bool, name: String| if first { name } else { String::new() };
+        for (p, path) in &self.paths {
+            for a in 0..self.points {
+                let name = named(a == 0, format!("truncated at p = {p}"));
+                series.push(Series::new(name, Style::Line, curve(&path.f, a)));
+            }
+        }
+        for a in 0..self.points {
+            series.push(Series::new(named(a == 0, "network".to_owned()), Style::Dashed, curve(&self.truth.f, a)));
+        }
+        Figure {
+            title: format!("{}, width {}", self.name, args.width),
+            x: Axis::linear("time"),
+            y: Axis::linear("output"),
+            series,
+            caption: format!("{} training points of {}, gradient flow.", args.targets.len(), self.points),
+        }
+    }
 }

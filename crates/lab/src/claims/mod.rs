@@ -10,8 +10,10 @@ mod drift;
 mod flow;
 mod footnote;
 mod independence;
+mod nth_limit;
 mod nth_scaling;
 mod nth_setup;
+mod nth_training;
 mod nth_truncation;
 mod ntk_init;
 mod ntk_train;
@@ -34,6 +36,8 @@ pub fn all() -> Vec<Box<dyn Claim>> {
     claims.push(Box::new(drift::NtkDrift));
     claims.push(Box::new(nth_scaling::NthScaling));
     claims.push(Box::new(nth_truncation::NthTruncation));
+    claims.push(Box::new(nth_training::NthTraining));
+    claims.push(Box::new(nth_limit::NthLimit));
     claims
 }
 

@@ -40,6 +40,21 @@ impl SmallDigits {
         Ok(Self { inputs, n_points, n_train, targets: data.targets[..n_train].to_vec() })
     }
 
+    /// Training and test points.
+    pub(super) fn n_points(&self) -> usize {
+        self.n_points
+    }
+
+    /// Pixels of a point.
+    pub(super) fn dim(&self) -> usize {
+        SIDE * SIDE
+    }
+
+    /// The pixels of all points, one point after the other.
+    pub(super) fn numbers(&self) -> &[f64] {
+        &self.inputs
+    }
+
     /// The network of `hidden` layers with tanh and standard normal weights, with the data.
     pub(super) fn network(&self, hidden: u32) -> anyhow::Result<(Verified<Network>, Inputs)> {
         let paper = HuangYau {
