@@ -227,6 +227,11 @@ pub(crate) struct Factor {
 }
 
 impl Factor {
+    /// The factor with these rows, one a slot.
+    pub(crate) fn new(rank: usize, entries: Vec<f64>, relative: Vec<f64>) -> Self {
+        Self { rank, entries, relative }
+    }
+
     /// The coefficient of variable `j` in slot `k`.
     #[inline]
     pub(crate) fn entry(&self, k: usize, j: usize) -> f64 {

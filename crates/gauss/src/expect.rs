@@ -1,6 +1,8 @@
 //! The choice of a method for `E f(Z)`.
 
+use crate::conditional::{self, Part};
 use crate::covariance::Factor;
+use crate::integrand::Function;
 use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kinked, qmc, tensor};
 
 /// `E f(Z)` for `Z ~ N(0, C)`.
@@ -17,17 +19,74 @@ pub fn expect(f: &dyn Integrand, c: &Covariance, tol: &Tolerance) -> Result<Esti
         return Err(GaussError::Slots { function: f.slots(), covariance: c.slots() });
     }
     let factor = c.factor();
-    let best = match factor.rank {
-        0 => return constant(f),
-        1..=kinked::MAX_RANK if !f.smooth() => kinked::expect(f, &factor, tol)?,
-        1..=5 if f.smooth() => grid(f, &factor, tol)?,
-        _ => None,
-    };
+    if factor.rank == 0 {
+        return constant(f);
+    }
+    let best = by_factor(f, &factor, tol)?;
     let answer = match best {
         Some(estimate) if estimate.met(tol) || factor.rank <= 2 || beyond_sampling(&estimate) => estimate,
         other => better(qmc::expect(f, &factor, tol)?, other),
     };
     if answer.value.is_finite() { Ok(answer) } else { Err(GaussError::Overflow) }
+}
+
+/// The expectation of a product, `E prod_k f_k(Z)`, where each factor depends on some of the slots.
+///
+/// The same number as [`expect`] of the product, and found faster where two of the slots have no factor in common: these
+/// are integrated for given values of the others, in two sums of one variable each. It also reaches products with kinks
+/// in four variables, which otherwise are averaged over randomised points.
+///
+/// # Errors
+/// As [`expect`]; also if a factor mentions a slot that the covariance does not have.
+pub fn expect_product(parts: &[Part<'_>], c: &Covariance, tol: &Tolerance) -> Result<Estimate, GaussError> {
+    tol.check()?;
+    for part in parts {
+        let needed = part.slots.iter().map(|s| s + 1).max().unwrap_or(0);
+        if part.slots.len() != part.function.slots() || c.slots() < needed {
+            return Err(GaussError::Slots { function: part.function.slots().max(needed), covariance: c.slots() });
+        }
+    }
+    let conditional = conditional::expect(parts, c, tol)?;
+    if let Some(estimate) = conditional
+        && estimate.value.is_finite()
+        && (estimate.met(tol) || beyond_sampling(&estimate))
+    {
+        return Ok(estimate);
+    }
+    let evaluate = |points: &[&[f64]], out: &mut [f64]| {
+        out.fill(1.0);
+        let mut factor = vec![0.0; out.len()];
+        for part in parts {
+            let columns: Vec<&[f64]> = part.slots.iter().map(|&s| points[s]).collect();
+            part.function.eval(&columns, &mut factor);
+            out.iter_mut().zip(&factor).for_each(|(value, f)| *value *= f);
+        }
+    };
+    let mut product = Function::new(c.slots(), evaluate);
+    for part in parts {
+        let mut declared = false;
+        for (k, &slot) in part.slots.iter().enumerate() {
+            let kinks = part.function.kinks(k);
+            if !kinks.is_empty() {
+                declared = true;
+                product = product.with_more_kinks(slot, kinks);
+            }
+        }
+        if !part.function.smooth() && !declared {
+            product = product.not_smooth();
+        }
+    }
+    expect(&product, c, tol).map(|plain| better(plain, conditional.filter(|e| e.value.is_finite())))
+}
+
+/// By quadrature in the variables of a factor; `None` where they are too many.
+pub(crate) fn by_factor(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
+    match factor.rank {
+        0 => constant(f).map(Some),
+        1..=kinked::MAX_RANK if !f.smooth() => kinked::expect(f, factor, tol),
+        1..=5 if f.smooth() => grid(f, factor, tol),
+        _ => Ok(None),
+    }
 }
 
 fn constant(f: &dyn Integrand) -> Result<Estimate, GaussError> {

@@ -45,6 +45,14 @@ impl<F: Fn(&[&[f64]], &mut [f64])> Function<F> {
         self
     }
 
+    /// The same function, with these thresholds of `slot` beside those that it has.
+    pub(crate) fn with_more_kinks(mut self, slot: usize, thresholds: &[f64]) -> Self {
+        self.kinks[slot].extend_from_slice(thresholds);
+        self.kinks[slot].dedup();
+        self.smooth = false;
+        self
+    }
+
     /// The same function, which is not smooth somewhere else, for example where two slots are equal.
     #[must_use]
     pub fn not_smooth(mut self) -> Self {

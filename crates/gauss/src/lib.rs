@@ -4,6 +4,7 @@
 //! This crate takes such expectations and says how well it knows them; it knows no programs.
 //!
 //! * [`expect`] takes any function, in any number of slots: it finds the rank of the covariance (a repeated input, a zero variance or a correlation of ±1 are ordinary), then evaluates, integrates by quadrature, or averages over randomised Sobol' points.
+//! * [`expect_product`] takes a product of functions of fewer slots each, and conditions on all slots but two.
 //! * [`dual`](mod@dual) has closed forms for `E f(u) g(v)` with `f` and `g` from families that are closed under differentiation: rectified polynomials, error functions with Gaussians and polynomials (gelu among them), exponentials and waves.
 //!
 //! Every answer is an [`Estimate`]: value, error, method.
@@ -31,6 +32,7 @@
 //! # Ok::<(), netsor_gauss::GaussError>(())
 //! ```
 
+mod conditional;
 mod covariance;
 pub mod dual;
 mod error;
@@ -41,8 +43,9 @@ mod kinked;
 mod qmc;
 mod tensor;
 
+pub use conditional::Part;
 pub use covariance::Covariance;
 pub use error::GaussError;
 pub use estimate::{Estimate, Method, Tolerance};
-pub use expect::expect;
+pub use expect::{expect, expect_product};
 pub use integrand::{Function, Integrand};

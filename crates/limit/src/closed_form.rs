@@ -46,7 +46,8 @@ pub(crate) fn separate(graph: &Graph, integrand: ExprId, parameters: &[f64]) -> 
     Some(Separated { factor, slots })
 }
 
-fn flatten(graph: &Graph, id: ExprId, factors: &mut Vec<ExprId>, sign: &mut f64) {
+/// The factors of a product, with its sign.
+pub(crate) fn flatten(graph: &Graph, id: ExprId, factors: &mut Vec<ExprId>, sign: &mut f64) {
     let mut stack = vec![id];
     while let Some(id) = stack.pop() {
         match *graph.pool.node(id) {

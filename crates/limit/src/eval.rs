@@ -7,9 +7,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use netsor_gauss::dual::{dual, mean};
-use netsor_gauss::{Covariance, Estimate, Function, Method, Tolerance, expect};
+use netsor_gauss::{Covariance, Estimate, Function, Integrand, Method, Part, Tolerance, expect_product};
 use netsor_ir::expr::{Expr, ExprId, Symbol, for_each_child};
 use netsor_ir::func::{Func, Smoothness};
 use netsor_ir::index::{for_each_assignment, position};
@@ -19,7 +20,7 @@ use netsor_ir::{Dim, Indices, Instr, Kind, Program, ValueId};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::closed_form::{Separated, separate, slots_of};
+use crate::closed_form::{Separated, flatten, separate, slots_of};
 use crate::error::LimitError;
 use crate::graph::{Body, DefId, Graph, Leaf};
 
@@ -102,18 +103,57 @@ pub struct Evaluator<'g> {
     tolerance: Tolerance,
     closed_forms: bool,
     memo: FxHashMap<(DefId, SmallVec<[u32; 6]>), Value>,
-    tapes: FxHashMap<ExprId, CompiledIntegrand>,
+    tapes: FxHashMap<ExprId, Rc<Vec<CompiledFactor>>>,
     statistics: Statistics,
 }
 
-/// An integrand ready for batches.
+/// A factor of an integrand, ready for batches.
 #[derive(Clone, Debug)]
-struct CompiledIntegrand {
+struct CompiledFactor {
     tape: Tape<f64>,
-    /// Whether it has kinks at zero of a slot, by slot.
+    /// The slots that it depends on.
+    slots: Vec<usize>,
+    /// Whether it has a kink at zero of each of these.
     kinks: Vec<bool>,
     /// Whether it is smooth away from these.
     elsewhere_smooth: bool,
+    /// 1 or -1, in front.
+    sign: f64,
+}
+
+impl CompiledFactor {
+    fn function<'a>(&'a self, graph: &'a Graph, parameters: &'a [f64]) -> Box<dyn Integrand + 'a> {
+        let scratch = RefCell::new(Scratch::default());
+        let evaluate = move |points: &[&[f64]], out: &mut [f64]| {
+            let inputs: SmallVec<[Input<'_, f64>; 8]> = self
+                .tape
+                .inputs()
+                .iter()
+                .map(|(symbol, _)| match graph.leaf(*symbol) {
+                    Leaf::Slot(k) => self
+                        .slots
+                        .iter()
+                        .position(|&slot| slot == k)
+                        .map_or(Input::Scalar(f64::NAN), |at| Input::Batch(points[at])),
+                    Leaf::Parameter(k) => Input::Scalar(parameters[k]),
+                    _ => Input::Scalar(f64::NAN),
+                })
+                .collect();
+            self.tape.eval(&inputs, &mut [out], &mut scratch.borrow_mut());
+            if self.sign < 0.0 {
+                out.iter_mut().for_each(|y| *y = -*y);
+            }
+        };
+        let mut function = Function::new(self.slots.len(), evaluate);
+        if !self.elsewhere_smooth {
+            // Kinks that are declared would be taken for all that there are.
+            return Box::new(function.not_smooth());
+        }
+        for (slot, _) in self.kinks.iter().enumerate().filter(|(_, kink)| **kink) {
+            function = function.with_kinks(slot, &[0.0]);
+        }
+        Box::new(function)
+    }
 }
 
 impl<'g> Evaluator<'g> {
@@ -220,65 +260,39 @@ impl<'g> Evaluator<'g> {
         entry: &dyn Fn(usize, usize) -> f64,
         parameters: &[f64],
     ) -> Result<Estimate, LimitError> {
-        let compiled = self.compiled(integrand, slots)?;
+        let factors = self.compiled(integrand)?;
         let entries = (0..slots * slots).map(|k| entry(k / slots, k % slots)).collect();
         let covariance = Covariance::new(slots, entries).map_err(|e| self.expectation_error(integrand, e))?;
-        let graph = self.graph;
-        let scratch = RefCell::new(Scratch::default());
-        let evaluate = |points: &[&[f64]], out: &mut [f64]| {
-            let inputs: Vec<Input<'_, f64>> = compiled
-                .tape
-                .inputs()
-                .iter()
-                .map(|(symbol, _)| match graph.leaf(*symbol) {
-                    Leaf::Slot(k) => Input::Batch(points[k]),
-                    Leaf::Parameter(k) => Input::Scalar(parameters[k]),
-                    _ => Input::Scalar(f64::NAN),
-                })
-                .collect();
-            compiled.tape.eval(&inputs, &mut [out], &mut scratch.borrow_mut());
-        };
-        let mut function = Function::new(slots, evaluate);
-        for (slot, &kink) in compiled.kinks.iter().enumerate() {
-            if kink {
-                function = function.with_kinks(slot, &[0.0]);
-            }
+        let functions: Vec<Box<dyn Integrand + '_>> =
+            factors.iter().map(|factor| factor.function(self.graph, parameters)).collect();
+        let mut parts = Vec::with_capacity(factors.len());
+        for (factor, function) in factors.iter().zip(&functions) {
+            parts.push(Part { slots: factor.slots.clone(), function: function.as_ref() });
         }
-        if !compiled.elsewhere_smooth {
-            function = function.not_smooth();
-        }
-        expect(&function, &covariance, &self.tolerance).map_err(|e| self.expectation_error(integrand, e))
+        expect_product(&parts, &covariance, &self.tolerance).map_err(|e| self.expectation_error(integrand, e))
     }
 
-    fn compiled(&mut self, integrand: ExprId, slots: usize) -> Result<CompiledIntegrand, LimitError> {
+    /// The factors of an integrand.
+    fn compiled(&mut self, integrand: ExprId) -> Result<Rc<Vec<CompiledFactor>>, LimitError> {
         if let Some(known) = self.tapes.get(&integrand) {
             return Ok(known.clone());
         }
-        let setting = Setting::new(&self.graph.pool, &Numeric);
-        let tape = Tape::compile(&setting, &[(integrand, &[])]).map_err(|e| LimitError::Tape(e.to_string()))?;
-        let mut kinks = vec![false; slots];
-        let mut elsewhere_smooth = true;
         let graph = self.graph;
-        graph.pool.visit(integrand, &mut |node| {
-            let Expr::Apply(func, args) = node else { return };
-            if func.facts().smoothness == Smoothness::Smooth {
-                return;
-            }
-            let bare_slot = match graph.pool.node(args[0]) {
-                Expr::Ref(symbol, _) => match graph.leaf(*symbol) {
-                    Leaf::Slot(k) => Some(k),
-                    _ => None,
-                },
-                _ => None,
-            };
-            let against_zero = !matches!(func, Func::Max | Func::Min) || graph.pool.is_zero(args[args.len() - 1]);
-            match bare_slot {
-                Some(k) if against_zero => kinks[k] = true,
-                _ if slots_of(graph, args[0]).is_empty() && args.len() == 1 => {}
-                _ => elsewhere_smooth = false,
-            }
-        });
-        let compiled = CompiledIntegrand { tape, kinks, elsewhere_smooth };
+        let mut sign = 1.0;
+        let mut factors = Vec::new();
+        flatten(graph, integrand, &mut factors, &mut sign);
+        let mut compiled = Vec::new();
+        for factor in factors {
+            let slots = slots_of(graph, factor);
+            let setting = Setting::new(&graph.pool, &Numeric);
+            let tape = Tape::compile(&setting, &[(factor, &[])]).map_err(|e| LimitError::Tape(e.to_string()))?;
+            let mut kinks = vec![false; slots.len()];
+            let mut elsewhere_smooth = true;
+            note_kinks(graph, factor, &slots, &mut kinks, &mut elsewhere_smooth);
+            compiled.push(CompiledFactor { tape, slots, kinks, elsewhere_smooth, sign });
+            sign = 1.0;
+        }
+        let compiled = Rc::new(compiled);
         self.tapes.insert(integrand, compiled.clone());
         Ok(compiled)
     }
@@ -355,6 +369,29 @@ impl<'g> Evaluator<'g> {
             }
         }
     }
+}
+
+/// Notes the functions in `expr` that are not smooth: at zero of a slot, or elsewhere.
+fn note_kinks(graph: &Graph, expr: ExprId, slots: &[usize], kinks: &mut [bool], elsewhere_smooth: &mut bool) {
+    graph.pool.visit(expr, &mut |node| {
+        let Expr::Apply(func, args) = node else { return };
+        if func.facts().smoothness == Smoothness::Smooth {
+            return;
+        }
+        let bare_slot = match graph.pool.node(args[0]) {
+            Expr::Ref(symbol, _) => match graph.leaf(*symbol) {
+                Leaf::Slot(k) => slots.iter().position(|&slot| slot == k),
+                _ => None,
+            },
+            _ => None,
+        };
+        let against_zero = !matches!(func, Func::Max | Func::Min) || graph.pool.is_zero(args[args.len() - 1]);
+        match bare_slot {
+            Some(k) if against_zero => kinks[k] = true,
+            _ if slots_of(graph, args[0]).is_empty() && args.len() == 1 => {}
+            _ => *elsewhere_smooth = false,
+        }
+    });
 }
 
 fn resolve(indices: &Indices, at: &[u32], bound: &[u32]) -> Result<SmallVec<[u32; 6]>, LimitError> {
