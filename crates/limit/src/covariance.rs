@@ -95,6 +95,15 @@ impl Deriver<'_> {
         Ok(self.named(expr, (k + l) as usize))
     }
 
+    /// The expression, or a definition for it where it is long: scalars that feed into one another, as those of
+    /// training do, would otherwise be written out in each other.
+    pub(crate) fn named_if_large(&mut self, expr: ExprId, arity: usize) -> ExprId {
+        const LARGE: usize = 40;
+        let mut nodes = 0;
+        self.graph.pool.visit(expr, &mut |_| nodes += 1);
+        if nodes < LARGE { expr } else { self.named(expr, arity) }
+    }
+
     /// A definition for an expression over `Var(0..arity)`, unless it is small enough to stand for itself.
     fn named(&mut self, expr: ExprId, arity: usize) -> ExprId {
         match self.graph.pool.node(expr) {

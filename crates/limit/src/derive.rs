@@ -241,6 +241,10 @@ impl<'p> Deriver<'p> {
                 }
             }
         };
+        let leading = match value.ty.kind {
+            Kind::Scalar => Leading { coefficient: self.named_if_large(leading.coefficient, rank), ..leading },
+            _ => leading,
+        };
         let mixed = match value.instr {
             Instr::Map(expr) | Instr::Scalar(expr) => self.carries_width(expr)?,
             _ => false,

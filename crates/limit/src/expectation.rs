@@ -5,12 +5,11 @@
 //! 1. multiply out ([`crate::terms`]);
 //! 2. split each monomial into independent groups of factors, by covariances that are zero *by proof*;
 //! 3. drop groups that are odd under a joint change of sign;
-//! 4. remove Gaussian factors by Stein's lemma, `E[Z F] = sum_b Cov(Z, b) E[d_b F]`, with weak derivatives;
+//! 4. remove Gaussian factors by Stein's lemma ([`crate::stein`]), with weak derivatives;
 //! 5. turn a delta into a density and a conditional law;
 //! 6. collapse every linear form in Gaussians to one slot, and define what is left as one expectation.
 
 use netsor_ir::Indices;
-use netsor_ir::calculus::Derivative;
 use netsor_ir::expr::{Expr, ExprId, Symbol};
 use netsor_ir::func::{Func, Parity};
 
@@ -106,6 +105,17 @@ impl Deriver<'_> {
         if self.is_odd(group, name)? {
             return Ok(self.graph.pool.integer(0));
         }
+        let bare: Vec<ExprId> = group.iter().filter(|f| f.bare).map(|f| f.expr).collect();
+        let functions: Vec<ExprId> = group.iter().filter(|f| !f.bare).map(|f| f.expr).collect();
+        if !bare.is_empty() && functions.iter().any(|&f| self.brings_factors_back(f)) && self.all_smooth(&functions) {
+            let mut slots = Slots::default();
+            let mut integrand = self.graph.pool.integer(1);
+            for &function in &functions {
+                let slotted = self.slotted(function, &mut slots, name)?;
+                integrand = self.graph.pool.mul(integrand, slotted);
+            }
+            return self.stein_in_slots(&bare, integrand, &slots, name);
+        }
         if let Some(at) = group.iter().position(|f| f.bare) {
             let rest = group.iter().enumerate().filter(|&(k, _)| k != at).map(|(_, f)| f.expr);
             let rest: Vec<ExprId> = rest.collect();
@@ -129,36 +139,6 @@ impl Deriver<'_> {
             }
         }
         Ok(self.define_expect(integrand, covariance, slots.parameters))
-    }
-
-    /// `E[Z rest] = sum over occurrences of base variables b in rest of Cov(Z, b) E[d rest / d b]` (Stein).
-    fn stein(&mut self, bare: ExprId, rest: &[ExprId], name: &str) -> Result<ExprId, LimitError> {
-        let Expr::Ref(symbol, indices) = self.graph.pool.node(bare).clone() else {
-            unreachable!("bare factors are references to base variables")
-        };
-        let product = self.graph.pool.mul_all(rest.iter().copied());
-        let mut total = self.graph.pool.integer(0);
-        for occurrence in self.random_occurrences(product) {
-            let (covariance, same) =
-                self.base_covariance((symbol, &indices), (occurrence.symbol, &occurrence.indices), name)?;
-            if self.graph.pool.is_zero(covariance) {
-                continue;
-            }
-            let mean = self.expectation(occurrence.coefficient, name)?;
-            let pool = &mut self.graph.pool;
-            let value = pool.mul(covariance, mean);
-            let value = pool.sum_matching(&occurrence.variables, same, occurrence.guards.iter().cloned(), value);
-            total = pool.add(total, value);
-        }
-        Ok(total)
-    }
-
-    /// The weak derivative of an expression in all base variables.
-    pub(crate) fn random_occurrences(&mut self, expr: ExprId) -> Vec<netsor_ir::calculus::Occurrence> {
-        let random: Vec<bool> =
-            (0..self.program.values.len() as u32).map(|s| self.graph.is_random(Symbol(s))).collect();
-        let wanted = |s: Symbol| random.get(s.0 as usize).copied().unwrap_or(false);
-        self.graph.pool.occurrences(expr, Derivative::Weak, &mut self.expander.fresh, &wanted)
     }
 
     /// Whether the product of the factors changes sign with all Gaussians, so that its expectation is 0.

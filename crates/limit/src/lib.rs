@@ -58,6 +58,7 @@ pub mod paths;
 mod product;
 pub mod show;
 mod slots;
+mod stein;
 mod terms;
 mod widths;
 pub mod ztable;

@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 
 use crate::derive::Deriver;
 use crate::error::LimitError;
-use crate::widths::{Expansion, identically_zero};
+use crate::widths::{Expansion, identically_zero, multiplied_out};
 
 /// `n^power coefficient`, up to smaller terms.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +56,13 @@ impl Deriver<'_> {
             let Some((power, term)) = found? else {
                 return Ok(Leading::plain(self.graph.pool.integer(0)));
             };
-            let law = self
-                .graph
-                .pool
-                .refs(term)
-                .into_iter()
-                .try_fold(false, |law, (s, _)| Ok::<bool, LimitError>(law || self.z(value_of(s))?.law))?;
+            let mut term = term;
+            let mut law = self.mentions_law(term)?;
+            if law {
+                // Fluctuations that cancel do so identically.
+                term = multiplied_out(&mut self.graph, term);
+                law = self.mentions_law(term)?;
+            }
             let mut coefficient = self.substituted(term, coordinate)?;
             if identically_zero(&mut self.graph, coefficient) {
                 coefficient = self.graph.pool.integer(0);
@@ -116,6 +117,10 @@ impl Deriver<'_> {
             found |= z.law || z.mixed || !z.power.is_zero();
         }
         Ok(found)
+    }
+
+    fn mentions_law(&mut self, expr: ExprId) -> Result<bool, LimitError> {
+        self.graph.pool.refs(expr).into_iter().try_fold(false, |law, (s, _)| Ok(law || self.z(value_of(s))?.law))
     }
 
     fn orders(&mut self, expr: ExprId) -> Result<FxHashMap<Symbol, Power>, LimitError> {

@@ -164,7 +164,10 @@ impl Expander {
             }
             Expr::Sum(sum) => match of(&sum.body) {
                 Shape::Scalar => Shape::Scalar,
-                Shape::Polynomial { degree, on } => Shape::Polynomial { degree: *degree, on: on.clone() },
+                // A sum of more than variables is opened, never a part of a function.
+                Shape::Polynomial { degree, on } => {
+                    Shape::Polynomial { degree: degree.filter(|d| *d <= 1), on: on.clone() }
+                }
                 Shape::Opaque { on } => Shape::Polynomial { degree: None, on: on.clone() },
             },
         }
@@ -288,8 +291,8 @@ fn add(a: &Shape, b: &Shape) -> Shape {
     match (a, b) {
         (Shape::Scalar, other) | (other, Shape::Scalar) => other.clone(),
         (Shape::Opaque { on: x }, Shape::Opaque { on: y }) if x == y => a.clone(),
-        (Shape::Polynomial { on: p, .. }, Shape::Opaque { on })
-        | (Shape::Opaque { on }, Shape::Polynomial { on: p, .. })
+        (Shape::Polynomial { degree: Some(_), on: p }, Shape::Opaque { on })
+        | (Shape::Opaque { on }, Shape::Polynomial { degree: Some(_), on: p })
             if p.is_subset(on) && p.len() == on.len() =>
         {
             Shape::Opaque { on: on.clone() }
@@ -305,8 +308,8 @@ fn multiply(a: &Shape, b: &Shape) -> Shape {
     match (a, b) {
         (Shape::Scalar, other) | (other, Shape::Scalar) => other.clone(),
         (Shape::Opaque { on: x }, Shape::Opaque { on: y }) if x == y => a.clone(),
-        (Shape::Polynomial { on: p, .. }, Shape::Opaque { on })
-        | (Shape::Opaque { on }, Shape::Polynomial { on: p, .. })
+        (Shape::Polynomial { degree: Some(_), on: p }, Shape::Opaque { on })
+        | (Shape::Opaque { on }, Shape::Polynomial { degree: Some(_), on: p })
             if p.is_subset(on) =>
         {
             Shape::Opaque { on: on.clone() }

@@ -232,7 +232,7 @@ impl<'a> Expansion<'a> {
         let below = floor - p * q;
         let terms = self.series(a, below + q)?;
         let rest: Series = terms.into_iter().filter(|&(power, _)| power < q).collect();
-        let rest: Series = rest.into_iter().map(|(power, c)| (power - q, self.graph.pool.div(c, a0))).collect();
+        let rest: Series = rest.into_iter().map(|(power, c)| (power - q, c)).collect();
         let mut total = Vec::new();
         let mut factor = vec![(Power::zero(), self.graph.pool.integer(1))];
         let mut binomial = Number::one();
@@ -240,7 +240,7 @@ impl<'a> Expansion<'a> {
             if factor.is_empty() || binomial.is_zero() {
                 break;
             }
-            let base = self.graph.pool.pow(a0, p);
+            let base = self.graph.pool.pow(a0, p - Power::from_integer(k));
             let coefficient = self.graph.pool.constant(binomial.clone());
             let front = self.graph.pool.mul(coefficient, base);
             for &(power, c) in &factor {
@@ -373,6 +373,20 @@ pub(crate) fn identically_zero(graph: &mut Graph, id: ExprId) -> bool {
     }
     let mut polynomials = Polynomials { graph, known: FxHashMap::default() };
     polynomials.of(id).is_some_and(|monomials| monomials.is_empty())
+}
+
+/// The expression multiplied out, if that makes terms cancel and is not too long.
+pub(crate) fn multiplied_out(graph: &mut Graph, id: ExprId) -> ExprId {
+    let mut polynomials = Polynomials { graph, known: FxHashMap::default() };
+    let Some(monomials) = polynomials.of(id) else { return id };
+    let mut total = graph.pool.integer(0);
+    for (factors, coefficient) in monomials.iter() {
+        let coefficient = graph.pool.constant(coefficient.clone());
+        let product = graph.pool.mul_all(factors.iter().copied());
+        let term = graph.pool.mul(coefficient, product);
+        total = graph.pool.add(total, term);
+    }
+    total
 }
 
 /// Factors in ascending order, with their coefficient.
