@@ -5,6 +5,7 @@ use netsor_ir::{ExprId, Exprs, Func};
 use serde::{Deserialize, Serialize};
 
 use crate::builder::ZooError;
+use crate::layers::Layer;
 
 /// A coordinatewise nonlinearity.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +70,29 @@ impl Activation {
             Some(Func::Sign) => Self::Sign,
             _ => return None,
         })
+    }
+
+    /// The activation as a layer of a list.
+    pub fn layer(self) -> Layer {
+        let name = match self {
+            Self::Identity => return Layer::Identity {},
+            Self::LeakyRelu { slope } => return Layer::LeakyRelu { alpha: slope },
+            Self::Relu => return Layer::Relu {},
+            Self::Abs => return Layer::Abs {},
+            Self::Sign => return Layer::Sign {},
+            Self::Erf => return Layer::Erf { a: 1.0, b: 1.0, c: 0.0 },
+            Self::Gelu => return Layer::Gelu {},
+            Self::Sin => return Layer::Sin { a: 1.0, b: 1.0, c: 0.0 },
+            Self::Cos => return Layer::Cos { a: 1.0, b: 1.0, c: 0.0 },
+            Self::Exp => return Layer::Exp { a: 1.0, b: 1.0 },
+            Self::Tanh => "tanh",
+            Self::Sigmoid => "sigmoid",
+            Self::Softplus => "softplus",
+            Self::Silu => "silu",
+            Self::Elu => "elu",
+            Self::Step => "step",
+        };
+        Layer::Elementwise { function: name.to_owned() }
     }
 
     /// The activation applied to an expression.

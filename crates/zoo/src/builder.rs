@@ -3,7 +3,7 @@
 use netsor_ir::build::Family;
 use netsor_ir::number::{Number, from_f64, integer, power};
 use netsor_ir::program::Law;
-use netsor_ir::{Dim, ExprId, Id, Index, Instr, Kind, Network, Parameter, Program, Scale, ValueId};
+use netsor_ir::{Dim, ExprId, Index, Instr, Kind, Network, Parameter, Program, Scale, ValueId};
 
 /// Why an architecture cannot be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -22,6 +22,11 @@ pub enum ZooError {
         /// Its value.
         value: f64,
     },
+}
+
+/// The exact number that is nearest to `value`.
+pub(crate) fn number(what: &'static str, value: f64) -> Result<Number, ZooError> {
+    from_f64(value).ok_or(ZooError::NotFinite { what, value })
 }
 
 /// Checks that a size is at least 1.
@@ -64,7 +69,7 @@ impl NetworkBuilder {
         further: u32,
         w_std: f64,
     ) -> Result<ValueId, ZooError> {
-        let std = from_f64(w_std).ok_or(ZooError::NotFinite { what: "w_std", value: w_std })?;
+        let std = number("w_std", w_std)?;
         let variance = &std * &std / integer(i64::from(further));
         let scale = match fan_in {
             Dim::Finite(size) => Scale::constant(variance / integer(i64::from(size))),
@@ -80,12 +85,21 @@ impl NetworkBuilder {
     /// # Errors
     /// If `b_std` is not finite.
     pub fn bias(&mut self, name: &str, dim: Dim, b_std: f64) -> Result<Option<ValueId>, ZooError> {
-        let std = from_f64(b_std).ok_or(ZooError::NotFinite { what: "b_std", value: b_std })?;
-        if b_std == 0.0 {
+        self.bias_around(name, dim, 0.0, b_std)
+    }
+
+    /// A bias `mean + b_std * b` with standard normal `b`; `None` if mean and `b_std` are 0.
+    ///
+    /// # Errors
+    /// If a number is not finite.
+    pub fn bias_around(&mut self, name: &str, dim: Dim, mean: f64, b_std: f64) -> Result<Option<ValueId>, ZooError> {
+        if b_std == 0.0 && mean == 0.0 {
             return Ok(None);
         }
+        let std = number("b_std", b_std)?;
+        let mean = number("the mean of a bias", mean)?;
         let variance = &std * &std;
-        let law = Law::iid(&mut self.program.exprs, Number::from_integer(0.into()), variance.clone());
+        let law = Law::iid(&mut self.program.exprs, mean, variance.clone());
         let value = self.program.gaussian(name, &[], dim, law);
         self.parameters.push(Parameter::ntk(value, &Scale::constant(variance)));
         Ok(Some(value))
@@ -139,6 +153,3 @@ impl NetworkBuilder {
 pub(crate) fn own(rank: usize) -> Vec<Index> {
     (0..rank as u32).map(Index::Var).collect()
 }
-
-/// The axes of a family after the first few.
-pub(crate) type Axes<'a> = Vec<(&'a str, Id<netsor_ir::Axis>)>;

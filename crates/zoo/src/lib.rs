@@ -15,15 +15,25 @@
 mod activation;
 mod builder;
 mod conv;
+mod gated;
 pub mod layers;
+mod mixers;
 mod mlp;
+mod recurrent;
 mod rnn;
+mod shallow;
+mod stacks;
 mod tied;
 
 pub use activation::Activation;
 pub use builder::{NetworkBuilder, ZooError};
-pub use conv::{Conv1d, Padding};
+pub use conv::{Cnn, Conv1d, Padding, Reduction, ResidualCnn};
+pub use gated::{Gru, Lstm};
+pub use mixers::{GraphNetwork, Transformer};
 pub use mlp::Mlp;
 pub use netsor_ir::Network;
+pub use recurrent::{Affine, Cell, Gate};
 pub use rnn::Rnn;
+pub use shallow::{OneHidden, Word2vec};
+pub use stacks::{BatchNormMlp, BranchedMlp, Join, LayerNormMlp, ResidualMlp};
 pub use tied::Tied;

@@ -1,10 +1,10 @@
 //! The simple recurrent network (TP IIb App. D.1, with any number of steps).
 
-use netsor_ir::number::from_f64;
-use netsor_ir::{Dim, Index, Network};
+use netsor_ir::Network;
 
 use crate::activation::Activation;
-use crate::builder::{NetworkBuilder, ZooError, own, positive};
+use crate::builder::ZooError;
+use crate::recurrent::{Affine, Cell, Gate, Readout};
 
 /// `h_t = W x_(t-1) + U xi_t + b`, `x_t = phi(h_t)`, without `x_0`, and the readout `f = v' sum_t alpha_t x_t`.
 ///
@@ -52,46 +52,18 @@ impl Rnn {
     /// # Errors
     /// If a size is 0, a number is not finite or every readout weight is 0.
     pub fn network(&self) -> Result<Network, ZooError> {
-        let mut b = NetworkBuilder::new("rnn");
-        let i = b.program.axis("i", positive("inputs", self.inputs)?);
-        let steps = u32::try_from(self.readout.len()).unwrap_or(u32::MAX);
-        let t = b.program.axis("t", positive("readout", steps)?);
-        let family = &[("i", i)][..];
-        let dim = Dim::Finite(positive("dim", self.dim)?);
-        let n = b.n();
-        let xi = b.input("xi", &[("i", i), ("t", t)], self.dim);
-        let u = b.weight("U", &[], (n, dim), dim, 1, self.u_std)?;
-        let w = if 1 < steps { Some(b.weight("W", &[], (n, n), n, 1, self.w_std)?) } else { None };
-        let bias = b.bias("b", n, self.b_std)?;
-        let mut states = Vec::new();
-        for step in 0..steps {
-            let name = |stem: &str| format!("{stem}@{}", step + 1);
-            let g = b.program.matmul(&name("g"), family, (u, &[]), false, (xi, &[Index::Var(0), Index::At(step)]));
-            let mut terms = vec![b.program.member(g, &own(1))];
-            if let (Some(w), Some(&x)) = (w, states.last()) {
-                let r = b.program.matmul(&name("r"), family, (w, &[]), false, (x, &own(1)));
-                terms.push(b.program.member(r, &own(1)));
-            }
-            terms.extend(bias.map(|bias| b.program.member(bias, &[])));
-            let sum = b.program.exprs.add_all(terms);
-            let x = self.activation.apply(&mut b.program.exprs, sum)?;
-            states.push(b.program.map(&name("x"), family, x));
+        let map = Affine { u_std: self.u_std, w_std: self.w_std, b_std: self.b_std, b_mean: 0.0 };
+        Readout {
+            name: "rnn",
+            inputs: self.inputs,
+            dim: self.dim,
+            cell: Cell::Simple,
+            maps: &[map],
+            activation: self.activation,
+            gate: Gate::Sigmoid,
+            weights: &self.readout,
+            v_std: self.v_std,
         }
-        let mut terms = Vec::new();
-        for (&alpha, &x) in self.readout.iter().zip(&states) {
-            let alpha = from_f64(alpha).ok_or(ZooError::NotFinite { what: "readout", value: alpha })?;
-            let alpha = b.program.exprs.constant(alpha);
-            let x = b.program.member(x, &own(1));
-            terms.push(b.program.exprs.mul(alpha, x));
-        }
-        let sum = b.program.exprs.add_all(terms);
-        if b.program.exprs.is_zero(sum) {
-            return Err(ZooError::Empty { what: "readout" });
-        }
-        let s = b.program.map("s", family, sum);
-        let v = b.weight("v", &[], (n, Dim::Finite(1)), n, 1, self.v_std)?;
-        let f = b.program.matmul("f", family, (v, &[]), true, (s, &own(1)));
-        b.output(f);
-        Ok(b.finish())
+        .network()
     }
 }

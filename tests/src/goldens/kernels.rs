@@ -166,7 +166,7 @@ impl Batch {
 
     /// The limiting kernels of the network of a list of layers. `closed` asks for full precision.
     pub(super) fn kernels(&self, layers: &[Layer], closed: bool) -> Result<LimitKernels, Trouble> {
-        let network = network(layers, &self.shape).map_err(Trouble::not_covered)?;
+        let network = network("layers", layers, &self.shape).map_err(Trouble::not_covered)?;
         let data = self.numbers(&network)?.into_iter().fold(Data::new(), |d, (id, x)| d.with(id, x.to_vec()));
         let precision = if closed { 1e-12 } else { NUMERICAL / 100.0 };
         let asked = Tolerance { absolute: precision, relative: precision, max_points: 1 << 20, ..Tolerance::default() };
@@ -175,7 +175,7 @@ impl Batch {
 
     /// The same kernels by a compiled plan.
     fn compiled(&self, layers: &[Layer], closed: bool) -> Result<LimitKernels, Trouble> {
-        let network = network(layers, &self.shape).map_err(Trouble::not_covered)?;
+        let network = network("layers", layers, &self.shape).map_err(Trouble::not_covered)?;
         let kernels = kernels(&network).map_err(Trouble::failed)?;
         let output = kernels.outputs.first().ok_or_else(|| Trouble::failed("the network has no output"))?;
         let nngp = output.nngp.ok_or_else(|| Trouble::failed("the output has no NNGP kernel"))?;

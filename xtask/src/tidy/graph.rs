@@ -6,7 +6,7 @@ use cargo_metadata::{DependencyKind, Metadata};
 const ALLOWED: [(&str, Allowed); 18] = [
     ("netsor-num", Only(&[])),
     ("netsor-ir", Only(&[])),
-    ("netsor-zoo", Only(&["netsor-ir"])),
+    ("netsor-zoo", Only(&["netsor-ir", "netsor-num"])),
     ("netsor-gauss", Only(&["netsor-num"])),
     ("netsor-limit", Only(&["netsor-ir", "netsor-gauss", "netsor-num"])),
     ("netsor-kernel", Only(&["netsor-limit", "netsor-gauss", "netsor-ir", "netsor-num"])),

@@ -69,8 +69,10 @@ pub(super) fn apply(layer: &Layer, exprs: &mut Exprs, x: ExprId) -> Result<Optio
         Layer::Hermite { degree } => e.polynomial(&hermite(small(*degree)?), x)?,
         Layer::Elementwise { function } | Layer::ElementwiseNumerical { function, .. } => {
             let Some(activation) = Activation::from_name(function) else {
-                let known: Vec<&str> = Func::ALL.iter().filter(|f| f.facts().arity == 1).map(|f| f.name()).collect();
-                return Err(Refusal::Text(format!("unknown function `{function}`; known are {}", known.join(", "))));
+                let names = Func::ALL.iter().map(|f| f.name());
+                let known: Vec<&str> = names.filter(|name| Activation::from_name(name).is_some()).collect();
+                let known = known.join(", ");
+                return Err(Refusal::Text(format!("`{function}` is no activation; expected one of {known}")));
             };
             activation.apply(e.exprs, x)?
         }

@@ -1,19 +1,19 @@
-//! Layers that mix positions or channels: layer norm, aggregation over a graph, attention.
+//! Layers that mix positions, inputs or channels without weights: normalisations, aggregation over a graph, dropout.
 
-use netsor_ir::number::{from_f64, power};
-use netsor_ir::{Axis, ExprId, Func, Id, Index, Kind};
+use netsor_ir::number::{fraction, power};
+use netsor_ir::program::Law;
+use netsor_ir::{Axis, Dim, ExprId, Func, Id, Index, Kind};
 
-use super::{Affine, Block, Compile, Compiler, EPSILON, Tensor};
-use crate::builder::{NetworkBuilder, ZooError, own};
-use crate::layers::{Attention, Layer, Scaling};
+use super::{Block, Compile, Compiler, Tensor};
+use crate::builder::{NetworkBuilder, number, own};
 
 impl Compiler {
-    pub(super) fn layer_norm(&mut self, x: &Tensor) -> Compile<Tensor> {
+    pub(super) fn layer_norm(&mut self, x: &Tensor, epsilon: f64) -> Compile<Tensor> {
         let block = self.vectors(x)?.clone();
         let family = self.family(&x.positions, &[]);
         let names: Vec<(&str, Id<Axis>)> = family.iter().map(|(n, a)| (n.as_str(), *a)).collect();
         let all = own(family.len());
-        let epsilon = from_f64(EPSILON).ok_or(ZooError::NotFinite { what: "epsilon", value: EPSILON })?;
+        let epsilon = number("epsilon", epsilon)?;
         let (mean_name, variance_name, name) = (self.name("mean"), self.name("variance"), self.name("x"));
         let p = &mut self.b.program;
         let member = p.member(block.value, &all);
@@ -31,8 +31,53 @@ impl Compiler {
         Ok(Tensor { positions: x.positions.clone(), blocks: vec![Block { value, ..block }] })
     }
 
+    /// Mean and variance over the inputs and all positions are vectors: one number a channel.
+    pub(super) fn batch_norm(&mut self, x: &Tensor, epsilon: f64) -> Compile<Tensor> {
+        let block = self.vectors(x)?.clone();
+        let family = self.family(&x.positions, &[]);
+        let axes: Vec<Id<Axis>> = family.iter().map(|&(_, axis)| axis).collect();
+        let names = (self.name("mean"), self.name("variance"));
+        let normalised = normalise(&mut self.b, (&names.0, &names.1), &[], block.value, &axes, epsilon)?;
+        let name = self.name("x");
+        let value = self.define(&name, &family, block.dim, normalised);
+        Ok(Tensor { positions: x.positions.clone(), blocks: vec![Block { value, ..block }] })
+    }
+
+    /// `step(a + quantile(rate)) / rate * x` with a frozen standard normal `a` for every input and position: the step is
+    /// 1 with probability `rate`.
+    pub(super) fn dropout(&mut self, x: &Tensor, rate: f64) -> Compile<Tensor> {
+        if !(0.0 < rate && rate <= 1.0) {
+            return Err(
+                self.unsupported(&format!("Dropout that keeps with probability {rate}; expected 0 < rate <= 1"))
+            );
+        }
+        if rate == 1.0 {
+            return Ok(x.clone());
+        }
+        let block = self.vectors(x)?.clone();
+        if let Dim::Finite(_) = block.dim {
+            return Err(self.unsupported("Dropout of an input of constant dimension; put it after a Dense or Conv"));
+        }
+        let family = self.family(&x.positions, &[]);
+        let names: Vec<(&str, Id<Axis>)> = family.iter().map(|(n, a)| (n.as_str(), *a)).collect();
+        let threshold = number("the quantile of a rate", netsor_num::normal::quantile(rate))?;
+        let share = number("rate", rate)?;
+        let (noise_name, name) = (self.name("a"), self.name("x"));
+        let p = &mut self.b.program;
+        let law = Law::iid_family(&mut p.exprs, fraction(0, 1), fraction(1, 1), family.len());
+        let noise = p.gaussian(&noise_name, &names, block.dim, law);
+        let (noise, member) = (p.member(noise, &own(family.len())), p.member(block.value, &own(family.len())));
+        let threshold = p.exprs.constant(threshold);
+        let shifted = p.exprs.add(noise, threshold);
+        let kept = p.exprs.apply(Func::Step, shifted);
+        let share = p.exprs.constant(fraction(1, 1) / share);
+        let y = p.exprs.mul_all([share, kept, member]);
+        let value = self.define(&name, &family, block.dim, y);
+        Ok(Tensor { positions: x.positions.clone(), blocks: vec![Block { value, ..block }] })
+    }
+
     /// `y[i, q] = sum p weight(i, p, q) x[i, p]` over one or more axes of positions.
-    fn mix(
+    pub(super) fn mix(
         &mut self,
         x: &Tensor,
         weight: impl FnOnce(&mut NetworkBuilder, &[Index], &[Index]) -> ExprId,
@@ -49,7 +94,7 @@ impl Compiler {
         let member = self.b.program.member(block.value, &indices);
         let term = self.b.program.exprs.mul(weight, member);
         let sum = self.b.program.exprs.sum(&variables, [], term);
-        let name = self.name("a");
+        let name = self.name("y");
         let value = self.define(&name, &family, block.dim, sum);
         Ok(Tensor { positions: x.positions.clone(), blocks: vec![Block { value, ..block }] })
     }
@@ -73,76 +118,39 @@ impl Compiler {
             b.program.member(pattern, &indices)
         })
     }
+}
 
-    pub(super) fn attention(&mut self, x: &Tensor, layer: &Layer) -> Compile<Tensor> {
-        let &Layer::GlobalSelfAttention {
-            linear_scaling,
-            w_key_std,
-            w_query_std,
-            w_value_std,
-            w_out_std,
-            b_std,
-            attention_mechanism,
-        } = layer
-        else {
-            return Err(self.unsupported("not an attention layer"));
-        };
-        if !linear_scaling {
-            return Err(self.unsupported("attention with scores over the square root of the width, which stay random"));
-        }
-        if x.positions.is_empty() {
-            return Err(self.shape("positions", "none"));
-        }
-        let block = self.vectors(x)?.clone();
-        // scores[i, p, q] = W_key_std W_query_std <x_p, x_q> / channels, which has a limit.
-        let doubled: Vec<Id<Axis>> = x.positions.iter().chain(&x.positions).copied().collect();
-        let pairs = self.family(&doubled, &[]);
-        let pair_names: Vec<(&str, Id<Axis>)> = pairs.iter().map(|(n, a)| (n.as_str(), *a)).collect();
-        let r = x.positions.len() as u32;
-        let first: Vec<Index> = (0..=r).map(Index::Var).collect();
-        let second: Vec<Index> = [Index::Var(0)].into_iter().chain((r + 1..=2 * r).map(Index::Var)).collect();
-        let std = w_key_std * w_query_std;
-        let std = from_f64(std).ok_or(ZooError::NotFinite { what: "W_key_std * W_query_std", value: std })?;
-        let (moment_name, weight_name) = (self.name("m"), self.name("w"));
-        let p = &mut self.b.program;
-        let (a, b) = (p.member(block.value, &first), p.member(block.value, &second));
-        let product = p.exprs.mul(a, b);
-        let moment = p.moment(&moment_name, &pair_names, product);
-        let member = p.member(moment, &own(pairs.len()));
-        let std = p.exprs.constant(std);
-        let score = p.exprs.mul(std, member);
-        let unnormalised = match attention_mechanism {
-            Attention::Softmax => p.exprs.apply(Func::Exp, score),
-            Attention::Identity => score,
-            Attention::Abs => p.exprs.apply(Func::Abs, score),
-            Attention::Relu => p.exprs.apply(Func::Relu, score),
-        };
-        let weights = p.scalar(&weight_name, &pair_names, unnormalised);
-        let norm = if attention_mechanism == Attention::Softmax {
-            let single = self.family(&x.positions, &[]);
-            let names: Vec<(&str, Id<Axis>)> = single.iter().map(|(n, a)| (n.as_str(), *a)).collect();
-            let name = self.name("z");
-            let p = &mut self.b.program;
-            let variables: Vec<_> = second[1..].iter().copied().zip(x.positions.iter().copied()).collect();
-            let member = p.member(weights, &own(pairs.len()));
-            let sum = p.exprs.sum(&variables, [], member);
-            Some(p.scalar(&name, &names, sum))
-        } else {
-            None
-        };
-        let mixed = self.mix(x, |b, from, to| {
-            let at = |rest: &[&[Index]]| -> Vec<Index> { [Index::Var(0)].into_iter().chain(rest.concat()).collect() };
-            let weight = b.program.member(weights, &at(&[to, from]));
-            match norm {
-                Some(norm) => {
-                    let norm = b.program.member(norm, &at(&[to]));
-                    b.program.exprs.div(weight, norm)
-                }
-                None => weight,
-            }
-        })?;
-        let scale = |w_std, b_std| Affine { w_std, b_std, size: None, scaling: Scaling::Ntk };
-        let values = self.affine(&mixed, &scale(w_value_std, None), &[])?;
-        self.affine(&values, &scale(w_out_std, b_std), &[])
-    }
+/// `(x - mean) / sqrt(variance + epsilon)` as an expression over the indices of `x`, whose family is `outer` and then
+/// `axes`; mean and variance over `axes` become vectors with the given names and the family `outer`.
+pub(crate) fn normalise(
+    b: &mut NetworkBuilder,
+    (mean_name, variance_name): (&str, &str),
+    outer: &[(&str, Id<Axis>)],
+    x: netsor_ir::ValueId,
+    axes: &[Id<Axis>],
+    epsilon: f64,
+) -> Result<ExprId, crate::builder::ZooError> {
+    let epsilon = number("epsilon", epsilon)?;
+    let rank = outer.len();
+    let variables: Vec<(Index, Id<Axis>)> =
+        axes.iter().enumerate().map(|(k, &axis)| (Index::Var((rank + k) as u32), axis)).collect();
+    let all = own(rank + axes.len());
+    let p = &mut b.program;
+    let count: i64 = axes.iter().map(|&axis| i64::from(p.axis_size(axis))).product();
+    let share = p.exprs.constant(fraction(1, count));
+    let member = p.member(x, &all);
+    let sum = p.exprs.sum(&variables, [], member);
+    let mean = p.exprs.mul(share, sum);
+    let mean = p.map(mean_name, outer, mean);
+    let mean = p.member(mean, &own(rank));
+    let centred = p.exprs.sub(member, mean);
+    let square = p.exprs.pow(centred, power(2, 1));
+    let sum = p.exprs.sum(&variables, [], square);
+    let variance = p.exprs.mul(share, sum);
+    let variance = p.map(variance_name, outer, variance);
+    let variance = p.member(variance, &own(rank));
+    let epsilon = p.exprs.constant(epsilon);
+    let sum = p.exprs.add(variance, epsilon);
+    let root = p.exprs.apply(Func::Sqrt, sum);
+    Ok(p.exprs.div(centred, root))
 }
