@@ -1,4 +1,4 @@
-//! Programs and networks from files.
+//! Programs and networks from files: text of the language, or lists of layers in TOML or JSON.
 
 use std::fmt;
 use std::io::Read as _;
@@ -9,11 +9,13 @@ use clap::Args;
 use netsor_ir::Network;
 use netsor_ir::diagnostic::Diagnostics;
 use netsor_ir::syntax::{Item, parse};
+use netsor_ir::verify::verify_network;
+use netsor_zoo::layers::LayerList;
 
 /// A file of programs and networks.
 #[derive(Args)]
 pub(crate) struct SourceArgs {
-    /// File with programs and networks; `-` for the standard input
+    /// File with programs and networks, or with a list of layers (`.toml`, `.json`); `-` for the standard input
     pub(crate) file: PathBuf,
     /// Only the program or network of this name
     #[arg(long, value_name = "NAME")]
@@ -65,6 +67,21 @@ pub(crate) fn read_network(path: &Path) -> anyhow::Result<Network> {
 
 fn read_items(path: &Path) -> anyhow::Result<Vec<Item>> {
     let source = read(path)?;
+    let list = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => Some(LayerList::from_toml(&source)),
+        Some("json") => Some(LayerList::from_json(&source)),
+        _ => None,
+    };
+    if let Some(list) = list {
+        let network = list.and_then(|list| Ok(list.network()?));
+        let network = network.with_context(|| format!("{} is no list of layers", path.display()))?;
+        // The verifier shows what it found in the text of the network.
+        let verified = verify_network(network).map_err(|diagnostics| {
+            let text = diagnostics.printed.clone().unwrap_or_default();
+            SourceError::new(path, text, diagnostics)
+        })?;
+        return Ok(vec![Item::Network(verified.into_inner())]);
+    }
     match parse(&source) {
         Ok(items) => Ok(items.into_iter().map(|parsed| parsed.item).collect()),
         Err(diagnostics) => Err(SourceError::new(path, source, diagnostics).into()),

@@ -71,6 +71,21 @@ fn every_example_is_shown_and_drawn() {
     assert!(7 <= seen);
 }
 
+/// Lists of layers are taken wherever a program is; what is wrong with one is said with the layer.
+#[test]
+fn lists_of_layers_are_networks() {
+    for name in ["cnn.toml", "transformer.toml", "gru.json"] {
+        let file = format!("examples/layers/{name}");
+        assert!(good(&["show", &file]).contains("network"), "{file}");
+        assert!(good(&["show", &file, "--draw", "svg"]).ends_with("</svg>\n"));
+    }
+    let file = std::env::temp_dir().join(format!("netsor-layers-{}.toml", std::process::id()));
+    std::fs::write(&file, "input = { channels = 2 }\nlayers = [{ op = 'dens' }]").unwrap();
+    let message = bad(&["show", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    assert!(message.contains("layer 0 (dens): unknown layer `dens`; did you mean `dense`?"), "{message}");
+}
+
 #[test]
 fn networks_have_a_backward_pass_and_kernels() {
     assert!(good(&["show", "examples/mlp.netsor", "--backprop"]).starts_with("program"));

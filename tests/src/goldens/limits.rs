@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use netsor_ir::ValueId;
+use netsor_ir::number::from_f64;
 use netsor_ir::transform::kernels;
-use netsor_limit::{Data, Deriver, Evaluator, Tolerance};
+use netsor_ir::{Program, ValueId};
+use netsor_limit::{Data, Deriver, Evaluator, Tolerance, Value};
 use netsor_zoo::Network;
 
 use super::Trouble;
@@ -17,6 +18,65 @@ pub struct LimitKernels {
     pub ntk: Vec<f64>,
     /// The share of each trained parameter.
     pub parts: BTreeMap<ValueId, Vec<f64>>,
+}
+
+/// `E x y` for pairs of members of vector families of a program, each a value and its indices, with the errors that the
+/// engine states.
+///
+/// # Errors
+/// What the engine says.
+pub(super) fn second_moments(
+    program: &Program,
+    data: &Data,
+    pairs: &[(Member, Member)],
+    asked: Tolerance,
+) -> Result<Vec<Value>, Trouble> {
+    let mut deriver = Deriver::new(program);
+    let mut exprs = BTreeMap::new();
+    for ((a, _), (b, _)) in pairs {
+        if !exprs.contains_key(&(*a, *b)) {
+            exprs.insert((*a, *b), deriver.second_moment(*a, *b).map_err(Trouble::failed)?);
+        }
+    }
+    let graph = deriver.into_graph();
+    let mut evaluator = Evaluator::new(&graph, program, data, asked).map_err(Trouble::failed)?;
+    let mut value = |((a, at), (b, there)): &(Member, Member)| {
+        let at: Vec<u32> = at.iter().chain(there).copied().collect();
+        evaluator.value(exprs[&(*a, *b)], &at).map_err(Trouble::failed)
+    };
+    pairs.iter().map(&mut value).collect()
+}
+
+/// A member of a family: the value and its indices.
+pub(super) type Member = (ValueId, Vec<u32>);
+
+/// All pairs of members, row after row.
+pub(super) fn all_pairs(members: &[Member]) -> Vec<(Member, Member)> {
+    members.iter().flat_map(|a| members.iter().map(move |b| (a.clone(), b.clone()))).collect()
+}
+
+/// Takes the gradient with respect to weights that are drawn with their variance, as NTK4A does, instead of standard
+/// normal ones with the deviation in front: `variance(name)` is that of the parameter called `name`.
+///
+/// # Errors
+/// If a variance is not finite.
+pub(super) fn with_variance(network: &mut Network, variance: impl Fn(&str) -> f64) -> Result<(), Trouble> {
+    for parameter in &mut network.parameters {
+        let variance = variance(&network.program.value(parameter.value).name);
+        if variance != 0.0 {
+            let exact = from_f64(variance).ok_or_else(|| Trouble::not_covered("a variance is not finite"))?;
+            parameter.multiplier_squared = &parameter.multiplier_squared / exact;
+        }
+    }
+    Ok(())
+}
+
+/// The value called `name`.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn find(program: &Program, name: &str) -> Result<ValueId, Trouble> {
+    program.find(name).ok_or_else(|| Trouble::failed(format!("the network has no value `{name}`")))
 }
 
 /// The tolerance that asks `absolute` of every integral, with work that ends in seconds.

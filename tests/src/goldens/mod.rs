@@ -14,7 +14,10 @@ mod nth;
 mod ntk_exact;
 mod ntk_train;
 mod predict;
+mod tp_batchnorm;
+mod tp_gated;
 mod tp_rnn;
+mod tp_transformer;
 mod zcalculus;
 
 use std::fmt;
@@ -212,7 +215,10 @@ pub fn reader(stem: &str) -> Option<Reader> {
         "dual_mpmath" => Some(dual::cases),
         "empirical" => Some(empirical::cases),
         "predict" => Some(predict::cases),
+        "tp_batchnorm" => Some(tp_batchnorm::cases),
+        "tp_gated" => Some(tp_gated::cases),
         "tp_rnn" => Some(tp_rnn::cases),
+        "tp_transformer" => Some(tp_transformer::cases),
         "nth_goldens" => Some(nth::cases),
         _ if stem.starts_with("ntk_train_") => Some(ntk_train::cases),
         _ => None,

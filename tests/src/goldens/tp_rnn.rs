@@ -1,14 +1,13 @@
 //! `tp_rnn.json`: recurrent networks in the convention of NTK4A, where weights are drawn with their variance and the
 //! gradient is taken with respect to them.
 
-use netsor_ir::number::from_f64;
 use netsor_ir::transform::kernels;
-use netsor_limit::{Data, Deriver, Evaluator};
+use netsor_limit::Data;
 use netsor_zoo::{Activation, Rnn};
 use serde_json::Value;
 
 use super::json::{Array, field, float, named_cases, text};
-use super::limits::{asked, limit_kernels};
+use super::limits::{all_pairs, asked, find, limit_kernels, second_moments, with_variance};
 use super::{Case, Checks, Trouble};
 
 /// Closed forms on both sides; the reference is within 1e-12 of its own limit.
@@ -51,19 +50,13 @@ fn check(case: &Value) -> Result<Checks, Trouble> {
         v_std: varv.sqrt(),
     };
     let mut network = rnn.network().map_err(Trouble::not_covered)?;
-    for parameter in &mut network.parameters {
-        let variance = match network.program.value(parameter.value).name.as_str() {
-            "W" => varw,
-            "U" => varu,
-            "b" => varb,
-            _ => varv,
-        };
-        if variance != 0.0 {
-            let variance = from_f64(variance).ok_or_else(|| Trouble::not_covered("a variance is not finite"))?;
-            parameter.multiplier_squared = &parameter.multiplier_squared / variance;
-        }
-    }
-    let xi = network.program.find("xi").ok_or_else(|| Trouble::failed("the network has no data `xi`"))?;
+    with_variance(&mut network, |name| match name {
+        "W" => varw,
+        "U" => varu,
+        "b" => varb,
+        _ => varv,
+    })?;
+    let xi = find(&network.program, "xi")?;
     let data = Data::new().with(xi, x.numbers);
     let found = limit_kernels(&network, &data, asked(TOLERANCE / 100.0))?;
     let mut checks = Checks::default();
@@ -73,27 +66,16 @@ fn check(case: &Value) -> Result<Checks, Trouble> {
     // E s^t s^r for every pair of sequence and time. The file's note says that it is multiplied by varv; in fact it is by
     // varw (its entries exceed 1, the largest square of erf, exactly when varw does), the covariance of W s.
     let program = &kernels(&network).map_err(Trouble::failed)?.program;
-    let state = |t: usize| {
-        let state = program.find(&format!("x@{}", t + 1));
-        state.ok_or_else(|| Trouble::failed(format!("there is no state x@{}", t + 1)))
-    };
-    let mut deriver = Deriver::new(program);
-    let mut pairs = Vec::new();
-    for t in 0..steps {
-        for r in 0..steps {
-            pairs.push(deriver.second_moment(state(t)?, state(r)?).map_err(Trouble::failed)?);
+    let mut members = Vec::new();
+    for i in 0..rnn.inputs {
+        for t in 1..=steps {
+            members.push((find(program, &format!("x@{t}"))?, vec![i]));
         }
     }
-    let graph = deriver.into_graph();
-    let mut evaluator = Evaluator::new(&graph, program, &data, asked(TOLERANCE / 100.0)).map_err(Trouble::failed)?;
     let rows = inputs * steps;
     let expected = Array::shaped(case, "gp_kernel_outputs", &[rows, rows])?.numbers;
-    let mut gp = Vec::new();
-    for k in 0..rows * rows {
-        let (i, t, j, r) = (k / rows / steps, k / rows % steps, k % rows / steps, k % steps);
-        let value = evaluator.value(pairs[t * steps + r], &[i as u32, j as u32]).map_err(Trouble::failed)?;
-        gp.push(varw * value.value);
-    }
+    let moments = second_moments(program, &data, &all_pairs(&members), asked(TOLERANCE / 100.0))?;
+    let gp: Vec<f64> = moments.iter().map(|moment| varw * moment.value).collect();
     checks.all_close("gp_kernel_outputs", &gp, &expected, TOLERANCE)?;
     Ok(checks)
 }

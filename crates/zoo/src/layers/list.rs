@@ -125,7 +125,7 @@ impl LayerList {
             return Err(field(format!("expected the fields `input` and `layers`, found {}", kind(&value))));
         };
         let name = match fields.remove("name") {
-            None => "network".to_owned(),
+            None => "layers".to_owned(),
             Some(Value::String(name)) if is_name(&name) => name,
             Some(other) => return Err(field(format!("`name` is {other}; expected letters, digits and `_` in quotes"))),
         };
@@ -178,7 +178,11 @@ fn read(value: &Value, at: &str) -> Result<Layer, ListError> {
         inner(branch, &format!("{at}:{k}"))?;
     }
     let unknown = known_ops().into_iter().all(|known| known != op);
-    if unknown && let Some(nearest) = known_ops().into_iter().min_by_key(|known| distance(op, known)) {
+    if unknown
+        && let Some(nearest) = known_ops().into_iter().min_by_key(|known| {
+            (distance(op, known), known.chars().any(char::is_uppercase) != op.chars().any(char::is_uppercase))
+        })
+    {
         return Err(ListError::UnknownLayer { place, found: op.to_owned(), nearest });
     }
     // TOML has infinities, which the common form of both formats has not.
@@ -258,7 +262,7 @@ mod tests {
         insta::assert_snapshot!(error(&format!("{INPUT}layers = [{{ op = 'Dense' }}, {{ op = 'Relu' }}]")), @"the last layer must be `Dense`, which is the readout; found `Relu`");
         insta::assert_snapshot!(error(&format!("{INPUT}layers = [{{ op = 'Dense' }}]")), @"layer 0 (Dense): expected an input without positions (use Flatten or GlobalAvgPool), found 1 axes of positions");
         insta::assert_snapshot!(
-            error(&format!("{INPUT}layers = [{{ op = 'residual', layers = [{{ op = 'densse' }}] }}]")), @"layer 0:0 (densse): unknown layer `densse`; did you mean `Dense`?");
+            error(&format!("{INPUT}layers = [{{ op = 'residual', layers = [{{ op = 'densse' }}] }}]")), @"layer 0:0 (densse): unknown layer `densse`; did you mean `dense`?");
         insta::assert_snapshot!(
             error(&format!("{INPUT}layers = [{{ op = 'residual', layers = [{{ op = 'flatten' }}] }}, {{ op = 'dense' }}]")),
             @"layer 0 (Residual): expected inputs of one shape, found different shapes");
