@@ -104,8 +104,8 @@ impl Transformer {
 
 /// A graph network: layers `x_q = phi(W sum_p A[i, p, q] x_p)`, the average over nodes, and a readout.
 ///
-/// The pattern `A` is data, so that each input has its own graph; what to put there (adjacency, normalised or with
-/// loops) is up to the caller.
+/// The pattern `A` is data, so that each input has its own graph, or given once for all; what to put there (adjacency,
+/// normalised or with loops) is up to the caller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphNetwork {
     /// Number of graphs in the batch.
@@ -116,6 +116,8 @@ pub struct GraphNetwork {
     pub dim: u32,
     /// Number of layers, at least 1.
     pub hidden: u32,
+    /// `pattern[p][q]`, the weight of node `p` in the sum of node `q`, if all inputs have one graph; otherwise it is data.
+    pub pattern: Option<Vec<Vec<f64>>>,
     /// The activation after each layer.
     pub activation: Activation,
     /// Standard deviation of weights relative to `1 / sqrt(fan_in)`.
@@ -126,7 +128,8 @@ pub struct GraphNetwork {
 
 impl Default for GraphNetwork {
     fn default() -> Self {
-        Self { inputs: 1, nodes: 2, dim: 1, hidden: 1, activation: Activation::Relu, w_std: 1.0, b_std: 0.0 }
+        let activation = Activation::Relu;
+        Self { inputs: 1, nodes: 2, dim: 1, hidden: 1, pattern: None, activation, w_std: 1.0, b_std: 0.0 }
     }
 }
 
@@ -134,13 +137,14 @@ impl GraphNetwork {
     /// The layers, of which the last is the readout.
     pub fn layers(&self) -> Vec<Layer> {
         let dense = Layer::dense(self.w_std, self.b_std);
-        let aggregate = Layer::Aggregate { aggregate_axis: 1, batch_axis: 0, channel_axis: -1 };
+        let aggregate =
+            Layer::Aggregate { pattern: self.pattern.clone(), aggregate_axis: 1, batch_axis: 0, channel_axis: -1 };
         let layer = [aggregate, dense.clone(), self.activation.layer()];
         (0..self.hidden).flat_map(|_| layer.clone()).chain([Layer::GlobalAvgPool {}, dense]).collect()
     }
 
     /// The network, with data `xi[i, p]` for the nodes `p`, `pattern[i, p, p']` for the weight of node `p` in the sum of
-    /// node `p'`, and output `f[i]`.
+    /// node `p'` (unless it was given), and output `f[i]`.
     ///
     /// # Errors
     /// If a size is 0 or a number is not finite.

@@ -216,9 +216,9 @@ impl Compiler {
             Layer::BatchNorm { epsilon } => self.batch_norm(&x, *epsilon)?,
             Layer::GlobalSelfAttention { .. } | Layer::SelfAttention { .. } => self.attention(&x, layer)?,
             Layer::Recurrent { .. } => self.recurrent(&x, layer)?,
-            Layer::Aggregate { aggregate_axis: 1, batch_axis: 0, channel_axis } => {
+            Layer::Aggregate { pattern, aggregate_axis: 1, batch_axis: 0, channel_axis } => {
                 self.last_axis(&x, *channel_axis)?;
-                self.aggregate(&x)?
+                self.aggregate(&x, pattern.as_deref())?
             }
             Layer::Aggregate { .. } => {
                 return Err(self.unsupported("axes other than batch 0, positions 1 and channels last"));

@@ -336,9 +336,11 @@ pub enum Layer {
         #[serde(default)]
         states: States,
     },
-    /// `y_q = sum_p pattern[i, p, q] x_p` with the data `pattern`.
+    /// `y_q = sum_p pattern[i, p, q] x_p` with the data `pattern`, or with one `pattern[p][q]` for all inputs.
     #[serde(alias = "aggregate")]
     Aggregate {
+        #[serde(default)]
+        pattern: Option<Vec<Vec<f64>>>,
         #[serde(default = "first_position")]
         aggregate_axis: i32,
         #[serde(default)]

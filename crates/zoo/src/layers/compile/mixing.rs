@@ -3,6 +3,7 @@
 use netsor_ir::number::{fraction, power};
 use netsor_ir::program::Law;
 use netsor_ir::{Axis, Dim, ExprId, Func, Id, Index, Kind};
+use netsor_num::Real;
 
 use super::{Block, Compile, Compiler, Tensor};
 use crate::builder::{NetworkBuilder, number, own};
@@ -43,8 +44,11 @@ impl Compiler {
         Ok(Tensor { positions: x.positions.clone(), blocks: vec![Block { value, ..block }] })
     }
 
-    /// `step(a + quantile(rate)) / rate * x` with a frozen standard normal `a` for every input and position: the step is
-    /// 1 with probability `rate`.
+    /// `keep / rate * x`, where `keep` is 1 with probability `rate` and else 0, drawn for every input and position.
+    ///
+    /// With standard normal `a` and `b` of correlation `rho`, both are positive with probability
+    /// `1/4 + arcsin(rho) / (2 pi)`, which is any number up to 1/2; for a larger rate `keep` is the opposite of that. So all
+    /// jumps are at 0, where expectations have closed forms.
     pub(super) fn dropout(&mut self, x: &Tensor, rate: f64) -> Compile<Tensor> {
         if !(0.0 < rate && rate <= 1.0) {
             return Err(
@@ -60,18 +64,31 @@ impl Compiler {
         }
         let family = self.family(&x.positions, &[]);
         let names: Vec<(&str, Id<Axis>)> = family.iter().map(|(n, a)| (n.as_str(), *a)).collect();
-        let threshold = number("the quantile of a rate", netsor_num::normal::quantile(rate))?;
-        let share = number("rate", rate)?;
-        let (noise_name, name) = (self.name("a"), self.name("x"));
+        let both = rate.min(1.0 - rate);
+        // sin(2 pi (both - 1/4)), and the cosine of the same angle, which is not negative.
+        let rho = -Real::cos(std::f64::consts::TAU * both);
+        let rest = Real::sin(std::f64::consts::TAU * both);
+        let (rho, rest) = (number("rate", rho)?, number("rate", rest)?);
+        let share = fraction(1, 1) / number("rate", rate)?;
+        let (first_name, second_name, name) = (self.name("a"), self.name("a"), self.name("x"));
         let p = &mut self.b.program;
-        let law = Law::iid_family(&mut p.exprs, fraction(0, 1), fraction(1, 1), family.len());
-        let noise = p.gaussian(&noise_name, &names, block.dim, law);
-        let (noise, member) = (p.member(noise, &own(family.len())), p.member(block.value, &own(family.len())));
-        let threshold = p.exprs.constant(threshold);
-        let shifted = p.exprs.add(noise, threshold);
-        let kept = p.exprs.apply(Func::Step, shifted);
-        let share = p.exprs.constant(fraction(1, 1) / share);
-        let y = p.exprs.mul_all([share, kept, member]);
+        let mut noise = |name: &str| {
+            let law = Law::iid_family(&mut p.exprs, fraction(0, 1), fraction(1, 1), family.len());
+            let noise = p.gaussian(name, &names, block.dim, law);
+            p.member(noise, &own(family.len()))
+        };
+        let (a, other) = (noise(&first_name), noise(&second_name));
+        let e = &mut p.exprs;
+        let (rho, rest) = (e.constant(rho), e.constant(rest));
+        let (along, across) = (e.mul(rho, a), e.mul(rest, other));
+        let b = e.add(along, across);
+        let (a, b) = (e.apply(Func::Step, a), e.apply(Func::Step, b));
+        let positive = e.mul(a, b);
+        let one = e.integer(1);
+        let keep = if rate <= 0.5 { positive } else { e.sub(one, positive) };
+        let member = p.member(block.value, &own(family.len()));
+        let share = p.exprs.constant(share);
+        let y = p.exprs.mul_all([share, keep, member]);
         let value = self.define(&name, &family, block.dim, y);
         Ok(Tensor { positions: x.positions.clone(), blocks: vec![Block { value, ..block }] })
     }
@@ -99,10 +116,21 @@ impl Compiler {
         Ok(Tensor { positions: x.positions.clone(), blocks: vec![Block { value, ..block }] })
     }
 
-    pub(super) fn aggregate(&mut self, x: &Tensor) -> Compile<Tensor> {
+    pub(super) fn aggregate(&mut self, x: &Tensor, pattern: Option<&[Vec<f64>]>) -> Compile<Tensor> {
         let [axis] = x.positions[..] else {
             return Err(self.shape("one axis of positions", format!("{} axes", x.positions.len())));
         };
+        if let Some(rows) = pattern {
+            let size = self.b.program.axis_size(axis) as usize;
+            if rows.len() != size || rows.iter().any(|row| row.len() != size) {
+                let found = rows.iter().map(|row| row.len().to_string()).collect::<Vec<_>>().join(", ");
+                return Err(self.shape(&format!("a pattern of {size} rows of {size}"), format!("rows of {found}")));
+            }
+            let entries = rows.iter().flatten().map(|&entry| number("pattern", entry)).collect::<Result<_, _>>()?;
+            let name = self.name("pattern").replace('@', "_");
+            let table = self.b.program.table(&name, &[axis, axis], entries);
+            return self.mix(x, |b, from, to| b.program.exprs.table(table, [from[0], to[0]]));
+        }
         let pattern = match self.b.program.find("pattern") {
             Some(pattern) => pattern,
             None => {
