@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use netsor_finite::{Inputs, Options, empirical_kernel};
 use netsor_ir::Network;
 use netsor_ir::verify::{Verified, verify_network};
-use netsor_zoo::{Activation, Conv1d, Mlp, Tied};
+use netsor_zoo::{Activation, Conv1d, GraphNetwork, Gru, LayerNormMlp, Mlp, Rnn, Tied, Transformer};
 
 use super::independence::two_backward_passes;
 use super::setup::{
@@ -26,55 +26,158 @@ const TOLERANCE: f64 = 1e-6;
 
 /// One claim an architecture.
 pub(super) fn all() -> impl Iterator<Item = Box<dyn Claim>> {
-    [Architecture::Mlp, Architecture::Tied, Architecture::Conv]
-        .into_iter()
-        .map(|architecture| Box::new(NtkInit { architecture }) as Box<dyn Claim>)
+    ARCHITECTURES.iter().map(|architecture| Box::new(NtkInit { architecture }) as Box<dyn Claim>)
 }
 
+/// An architecture on the digits: 64 numbers an input, in whatever shape its data has.
+struct Architecture {
+    id: &'static str,
+    title: &'static str,
+    source: &'static str,
+    page: &'static str,
+    network: fn(inputs: u32) -> anyhow::Result<Network>,
+    cost: Cost,
+    /// Whether the path formula is wrong for it, so that its shares must differ from those of independent gradients.
+    return_path: bool,
+}
+
+/// Widths and numbers of seeds.
 #[derive(Clone, Copy)]
-enum Architecture {
-    /// Two hidden layers, tanh.
-    Mlp,
-    /// W and its transpose in one forward pass, tanh.
-    Tied,
-    /// Two convolutions over the rows of an image, relu, global average.
+enum Cost {
+    /// Two dense layers, with many seeds.
+    Dense,
+    /// A convolution, whose kernel varies more from seed to seed.
     Conv,
+    /// A product or two an input.
+    Light,
+    /// A product for each position or step, and several for each.
+    Heavy,
+}
+
+const ARCHITECTURES: [Architecture; 8] = [
+    Architecture {
+        id: "ntk-init-mlp",
+        title: r"The tangent kernel of an MLP tends to $\mathring{K}$",
+        source: "TP IIb Thm 5.1",
+        page: "src/experiments/ntk-init-mlp.md",
+        network: |inputs| Ok(Mlp { inputs, dim: 64, hidden: 2, ..Mlp::default() }.network()?),
+        cost: Cost::Dense,
+        return_path: false,
+    },
+    Architecture {
+        id: "ntk-init-tied",
+        title: r"The tangent kernel of a network with $W$ and $W^\top$ tends to $\mathring{K}$",
+        source: "TP IIb Thm 5.1; erratum to Prop. D.3",
+        page: "src/experiments/ntk-init-tied.md",
+        network: |inputs| Ok(Tied { inputs, dim: 64, ..Tied::default() }.network()?),
+        cost: Cost::Dense,
+        return_path: true,
+    },
+    Architecture {
+        id: "ntk-init-conv",
+        title: r"The tangent kernel of a convolutional network tends to $\mathring{K}$",
+        source: "TP IIb Thm 5.1",
+        page: "src/experiments/ntk-init-conv.md",
+        network: |inputs| {
+            let w_std = std::f64::consts::SQRT_2;
+            Ok(Conv1d { inputs, positions: 8, channels: 8, hidden: 2, w_std, ..Conv1d::default() }.network()?)
+        },
+        cost: Cost::Conv,
+        return_path: false,
+    },
+    Architecture {
+        id: "ntk-init-rnn",
+        title: r"The tangent kernel of a recurrent network tends to $\mathring{K}$",
+        source: "TP IIb Thm 5.1",
+        page: "src/experiments/ntk-init-architectures.md",
+        network: |inputs| {
+            let readout = vec![0.25; 4];
+            Ok(Rnn { inputs, dim: 16, readout, activation: Activation::Erf, b_std: 0.3, ..Rnn::default() }.network()?)
+        },
+        cost: Cost::Heavy,
+        return_path: false,
+    },
+    Architecture {
+        id: "ntk-init-gru",
+        title: r"The tangent kernel of a gated recurrent unit tends to $\mathring{K}$",
+        source: "TP IIb Thm 5.1",
+        page: "src/experiments/ntk-init-architectures.md",
+        network: |inputs| Ok(Gru { inputs, dim: 32, readout: vec![0.0, 1.0], ..Gru::default() }.network()?),
+        cost: Cost::Heavy,
+        return_path: false,
+    },
+    Architecture {
+        id: "ntk-init-layer-norm",
+        title: r"The tangent kernel of a network with layer norm tends to $\mathring{K}$",
+        source: "TP IIb Thm 5.1",
+        page: "src/experiments/ntk-init-architectures.md",
+        network: |inputs| Ok(LayerNormMlp { inputs, dim: 64, hidden: 2, ..LayerNormMlp::default() }.network()?),
+        cost: Cost::Light,
+        return_path: false,
+    },
+    Architecture {
+        id: "ntk-init-transformer",
+        title: r"The tangent kernel of a transformer tends to $\mathring{K}$",
+        source: "TP IIb Thm 5.1",
+        page: "src/experiments/ntk-init-architectures.md",
+        network: |inputs| Ok(Transformer { inputs, tokens: 4, dim: 16, ..Transformer::default() }.network()?),
+        cost: Cost::Heavy,
+        return_path: false,
+    },
+    Architecture {
+        id: "ntk-init-graph",
+        title: r"The tangent kernel of a graph network tends to $\mathring{K}$",
+        source: "TP IIb Thm 5.1",
+        page: "src/experiments/ntk-init-architectures.md",
+        network: |inputs| {
+            Ok(GraphNetwork { inputs, nodes: 4, dim: 16, hidden: 2, pattern: Some(star(4)), ..GraphNetwork::default() }
+                .network()?)
+        },
+        cost: Cost::Heavy,
+        return_path: false,
+    },
+];
+
+/// The graph whose first node has edges to all others, with loops, normalised by the roots of both degrees.
+fn star(nodes: usize) -> Vec<Vec<f64>> {
+    let degree = |p: usize| if p == 0 { nodes as f64 } else { 2.0 };
+    let entry = |p: usize, q: usize| {
+        if p == q || p == 0 || q == 0 { 1.0 / (degree(p) * degree(q)).sqrt() } else { 0.0 }
+    };
+    (0..nodes).map(|p| (0..nodes).map(|q| entry(p, q)).collect()).collect()
 }
 
 struct NtkInit {
-    architecture: Architecture,
+    architecture: &'static Architecture,
 }
 
 impl Architecture {
-    fn network(self, inputs: u32) -> anyhow::Result<Verified<Network>> {
-        Ok(verify_network(match self {
-            Self::Mlp => Mlp { inputs, dim: 64, hidden: 2, ..Mlp::default() }.network()?,
-            Self::Tied => Tied { inputs, dim: 64, ..Tied::default() }.network()?,
-            Self::Conv => Conv1d {
-                inputs,
-                positions: 8,
-                channels: 8,
-                hidden: 2,
-                activation: Activation::Relu,
-                w_std: std::f64::consts::SQRT_2,
-                ..Conv1d::default()
-            }
-            .network()?,
-        })?)
+    fn verified(&self, inputs: u32) -> anyhow::Result<Verified<Network>> {
+        Ok(verify_network((self.network)(inputs)?)?)
     }
 
     /// Widths and number of seeds. A seed costs about `n^2` normals and `20 n^2` multiplications an
     /// input (and position).
-    fn size(self, scale: Scale) -> (Vec<usize>, usize) {
-        match self {
-            Self::Mlp | Self::Tied => scale.pick(
+    fn size(&self, scale: Scale) -> (Vec<usize>, usize) {
+        match self.cost {
+            Cost::Dense => scale.pick(
                 (vec![64, 128, 256, 512], 256),
                 (vec![64, 128, 256, 512, 1024], 384),
                 (vec![64, 128, 256, 512, 1024, 2048, 4096], 512),
             ),
-            Self::Conv => scale.pick(
+            Cost::Conv => scale.pick(
                 (vec![64, 128, 256, 512], 256),
                 (vec![64, 128, 256, 512, 1024], 256),
+                (vec![64, 128, 256, 512, 1024, 2048], 512),
+            ),
+            Cost::Light => scale.pick(
+                (vec![64, 128, 256], 512),
+                (vec![64, 128, 256, 512, 1024], 256),
+                (vec![64, 128, 256, 512, 1024, 2048], 512),
+            ),
+            Cost::Heavy => scale.pick(
+                (vec![64, 128, 256], 384),
+                (vec![64, 128, 256, 512], 512),
                 (vec![64, 128, 256, 512, 1024, 2048], 512),
             ),
         }
@@ -83,26 +186,15 @@ impl Architecture {
 
 impl Claim for NtkInit {
     fn id(&self) -> &'static str {
-        match self.architecture {
-            Architecture::Mlp => "ntk-init-mlp",
-            Architecture::Tied => "ntk-init-tied",
-            Architecture::Conv => "ntk-init-conv",
-        }
+        self.architecture.id
     }
 
     fn title(&self) -> &str {
-        match self.architecture {
-            Architecture::Mlp => r"The tangent kernel of an MLP tends to $\mathring{K}$",
-            Architecture::Tied => r"The tangent kernel of a network with $W$ and $W^\top$ tends to $\mathring{K}$",
-            Architecture::Conv => r"The tangent kernel of a convolutional network tends to $\mathring{K}$",
-        }
+        self.architecture.title
     }
 
     fn source(&self) -> &str {
-        match self.architecture {
-            Architecture::Mlp | Architecture::Conv => "TP IIb Thm 5.1",
-            Architecture::Tied => "TP IIb Thm 5.1; erratum to Prop. D.3",
-        }
+        self.architecture.source
     }
 
     fn prediction(&self) -> &str {
@@ -114,16 +206,12 @@ impl Claim for NtkInit {
     }
 
     fn page(&self) -> Option<&str> {
-        Some(match self.architecture {
-            Architecture::Mlp => "src/experiments/ntk-init-mlp.md",
-            Architecture::Tied => "src/experiments/ntk-init-tied.md",
-            Architecture::Conv => "src/experiments/ntk-init-conv.md",
-        })
+        Some(self.architecture.page)
     }
 
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
         let xi = digits(ctx, &[0, 1, 2, 3, 4, 5], 1)?;
-        let network = self.architecture.network(6)?;
+        let network = self.architecture.verified(6)?;
         ctx.progress().message("limit");
         let limit = limit_kernel(&network, &xi, 6, TOLERANCE)?;
         let (widths, n_seeds) = self.architecture.size(ctx.scale);
@@ -150,7 +238,7 @@ impl Claim for NtkInit {
             "The limit engine states an error of at most {} for an entry of $\\mathring{{K}}$.",
             format::number(limit.error)
         )];
-        if let Architecture::Tied = self.architecture {
+        if self.architecture.return_path {
             let passes = two_backward_passes(&network)?;
             let first = passes.shares.iter().min_by_key(|share| share.parameter);
             let first = first.context("the network has no matrices below its readout")?;
