@@ -171,6 +171,16 @@ impl<T: Float> Linearised<T> {
         Ok(())
     }
 
+    /// The squared norm of the change of the tensors `w`, each divided by its learning rate: `sum |dw|^2 n^c`. Where the
+    /// change is a sum of gradients, this is the squared norm in the space of the tangent kernel.
+    pub fn squared_norm(&self) -> f64 {
+        let of = |(value, change): &(ValueId, Vec<f64>)| {
+            let rate = self.trainer.scales(*value).map_or(1.0, |s| s.eta * s.multiplier * s.multiplier);
+            change.iter().map(|x| x * x).sum::<f64>() / rate
+        };
+        self.change.iter().map(of).sum()
+    }
+
     /// The tangent kernel times a vector over the outputs, `K v = J rate J' v`, summed over outputs: two passes through
     /// the network and no kernel matrix.
     ///

@@ -11,12 +11,15 @@ mod flow;
 mod footnote;
 mod independence;
 mod nth_limit;
+mod linearised;
 mod nth_scaling;
 mod nth_setup;
 mod nth_training;
 mod nth_truncation;
 mod ntk_init;
 mod ntk_train;
+mod random_features;
+mod random_labels;
 mod rules;
 mod setup;
 
@@ -34,6 +37,9 @@ pub fn all() -> Vec<Box<dyn Claim>> {
     claims.push(Box::new(circle::Circle));
     claims.push(Box::new(footnote::Footnote13));
     claims.push(Box::new(drift::NtkDrift));
+    claims.push(Box::new(linearised::LinearisedTraining));
+    claims.push(Box::new(random_features::RandomFeatures));
+    claims.push(Box::new(random_labels::RandomLabels));
     claims.push(Box::new(nth_scaling::NthScaling));
     claims.push(Box::new(nth_truncation::NthTruncation));
     claims.push(Box::new(nth_training::NthTraining));
