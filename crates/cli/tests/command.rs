@@ -235,9 +235,44 @@ fn wide_networks_predict_digits_and_finite_ones_learn_iris() {
     assert!(error(5) < 0.5 * error(0), "{lines}");
 }
 
+/// A run that goes on from its check-point prints what an uninterrupted one does; another run does not go on from it.
+#[test]
+fn training_goes_on_from_its_check_point() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("run.state");
+    let state = state.to_str().unwrap();
+    let run = |epochs: &str, schedule: &str, more: &[&str]| -> Vec<String> {
+        let args =
+            ["--on", "iris", "--width", "32", "--batch", "50", "--learning-rate", "0.02", "--schedule", schedule];
+        let rule = ["--optimizer", "adam", "--parametrization", "mup-adam", "--epochs", epochs, "--json"];
+        [&["train"][..], &args[..], &rule[..], more].concat().into_iter().map(str::to_owned).collect()
+    };
+    let good = |args: Vec<String>| good(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let whole = good(run("4", "cosine", &[]));
+    // A run that is over has nothing left to do.
+    assert_eq!(good(run("4", "cosine", &["--checkpoint", state, "--checkpoint-every", "1"])), whole);
+    assert_eq!(good(run("4", "cosine", &["--checkpoint", state])), "");
+    let other = run("4", "linear", &["--checkpoint", state]);
+    let error = bad(&other.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(error.contains("belongs to another run"), "{error}");
+}
+
+#[test]
+fn coordinates_are_checked_against_the_exponents() {
+    let args = ["coordcheck", "--on", "iris", "--activation", "tanh", "--w-std", "1", "--widths", "64,128,256,512"];
+    let rule = |name| ["--parametrization", name, "--learning-rate", "0.2", "--json", "--steps", "2"];
+    let result = json(&[&args[..], &rule("mup")[..]].concat());
+    let lines = result["quantities"].as_array().unwrap();
+    assert_eq!(lines.len(), 15);
+    let of = |name: &str| lines.iter().find(|line| line["quantity"] == name).unwrap();
+    assert_eq!(of("change of h@2 in 2 steps")["predicted"], 0.0);
+    assert_eq!(of("f")["predicted"], -0.5);
+    assert_eq!(of("change of x@2 in 2 steps")["verdict"], "holds", "{result}");
+}
+
 #[test]
 fn help_has_examples_and_shells_are_served() {
-    for command in ["show", "fmt", "limit", "certify", "kernel", "predict", "train"] {
+    for command in ["show", "fmt", "limit", "certify", "kernel", "predict", "train", "ntk", "coordcheck"] {
         assert!(good(&[command, "--help"]).contains("Examples:"), "{command}");
     }
     assert!(good(&["completions", "bash"]).contains("netsor"));
