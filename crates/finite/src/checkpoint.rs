@@ -94,12 +94,13 @@ impl<T: Float> Trainer<T> {
     fn identity(&self, note: &str) -> String {
         let options = self.options();
         let name = &self.network().program.name;
-        format!("{name} at n = {}, seed {}, {:?}; {note}", options.width, options.seed, self.optimizer())
+        let (width, seed, optimizer) = (options.width, options.seed, self.optimizer());
+        format!("{name} ({:016x}) at n = {width}, seed {seed}, {optimizer:?}; {note}", self.fingerprint)
     }
 }
 
 /// FNV-1a over words of eight bytes.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
     let (words, rest) = bytes.as_chunks::<8>();
     let hash = words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| step(hash, u64::from_le_bytes(*word)));

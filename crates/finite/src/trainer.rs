@@ -9,10 +9,12 @@ use netsor_ir::Id;
 use netsor_ir::network::Network;
 use netsor_ir::number::{power_to_f64, to_f64};
 use netsor_ir::program::{Axis, Instr, Program, ValueId};
+use netsor_ir::syntax::print_network;
 use netsor_ir::transform::{Backprop, Seed, backprop};
 use netsor_ir::verify::Verified;
 use netsor_num::Real;
 
+use crate::checkpoint::checksum;
 use crate::gradient::{Gathered, Use, exact_dimensions};
 use crate::optimizer::{Scales, apply};
 use crate::state::{Shape, check_finite, malformed};
@@ -35,6 +37,8 @@ pub struct Trainer<T> {
     /// Memory for one gradient, and for vectors that do not lie side by side.
     memory: (Vec<T>, Gathered<T>),
     steps: usize,
+    /// Of the text of the network as it was given, for check-points.
+    pub(crate) fingerprint: u64,
 }
 
 /// A trained parameter.
@@ -111,8 +115,9 @@ impl<T: Float> Trainer<T> {
         }
         let values: Vec<ValueId> = trained.iter().map(|t| t.value).collect();
         pass.executor.run(&mut pass.state, &values)?;
-        let (network, memory) = (Network::clone(network), Default::default());
-        Ok(Self { network, pass, idle: Vec::new(), trained, optimizer: Optimizer::default(), memory, steps: 0 })
+        let fingerprint = checksum(print_network(network).as_bytes());
+        let (network, memory, optimizer) = (Network::clone(network), Default::default(), Optimizer::default());
+        Ok(Self { network, pass, idle: Vec::new(), trained, optimizer, memory, steps: 0, fingerprint })
     }
 
     /// The same network with another optimiser, which starts without a memory of earlier steps.

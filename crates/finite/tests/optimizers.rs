@@ -166,6 +166,8 @@ fn check_points_resume_bit_for_bit() {
         };
         fails(&mut trainer(&network, 10, optimizer), &bytes, "a note");
         fails(&mut resumed, &bytes, "another");
+        // Another network with parameters of the same names and shapes.
+        fails(&mut trainer(&self::network(&Parametrization::ntk(), 4), 9, optimizer), &bytes, "a note");
         for at in [0, 30, bytes.len() / 2, bytes.len() - 1] {
             let mut damaged = bytes.clone();
             damaged[at] ^= 4;
