@@ -110,6 +110,22 @@ fn theorems_name_what_is_missing() {
     assert!(tied["source"].as_str().unwrap().contains("D.4.2"));
 }
 
+/// The kernel of the tied network by three roads: the printed path formula is off, the one with return paths is not.
+#[test]
+fn paths_are_listed_and_summed() {
+    let listed = good(&["show", "examples/figure2.netsor", "--paths"]);
+    assert!(listed.contains("mlp, to f: 3 paths") && listed.contains("  x@1 -W-> h@2 -> x@2 -W-> h@3\n"), "{listed}");
+    assert!(bad(&["show", "examples/square.netsor", "--paths"]).contains("is a program"));
+    let data = ["--tolerance", "1e-5", "--data", "xi=[[1,0],[0,1],[1,1]]"];
+    let output = json(&[&["limit", "examples/tied.netsor", "--paths", "--json"], &data[..]].concat());
+    let first = |name: &str| {
+        let numbers = output["numbers"].as_array().unwrap();
+        numbers.iter().find(|n| n["name"] == name).unwrap()["value"].as_f64().unwrap()
+    };
+    assert!((first("NTK") - first("NTK by paths, with returns")).abs() < 1e-4);
+    assert!((first("NTK") - first("NTK by paths, as printed")).abs() > 0.1);
+}
+
 #[test]
 fn parse_errors_are_rendered_with_their_place() {
     let output = with_stdin(&["show", "-"], "program p {\n  vector a ~ N(0, 1)\n  y = tahn(a)\n}\n");

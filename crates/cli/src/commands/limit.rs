@@ -1,5 +1,7 @@
 //! `netsor limit`: the Z table, and the numbers of the limit.
 
+mod paths;
+
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -21,6 +23,7 @@ Examples:
   netsor limit examples/square.netsor
   netsor limit examples/square.netsor --moment a,b --moment b,b
   netsor limit examples/mlp.netsor --data 'xi=[[1,0,0],[0,1,0],[0,0,1],[1,1,1]]'
+  netsor limit examples/tied.netsor --paths --data 'xi=[[1,0],[0,1],[1,1]]'
   netsor limit examples/tied.netsor --latex
 
 A network's data are needed for its kernels; without them only the table is printed.";
@@ -39,6 +42,9 @@ pub(crate) struct LimitArgs {
     /// Error that is asked of every expectation, absolute and relative
     #[arg(long, value_name = "ERROR", default_value_t = 1e-10)]
     tolerance: f64,
+    /// The tangent kernel by the path formula, too: as printed in the paper, and with return paths
+    #[arg(long, conflicts_with = "latex")]
+    paths: bool,
     /// Print JSON
     #[arg(long, conflicts_with = "latex")]
     json: bool,
@@ -72,6 +78,9 @@ pub(crate) fn run(args: &LimitArgs) -> anyhow::Result<ExitCode> {
     let tolerance = Tolerance { absolute: args.tolerance, relative: args.tolerance, ..Tolerance::default() };
     let item = args.source.one_item()?;
     let program = item.program();
+    if args.paths && !matches!(item, Item::Network(_)) {
+        bail!("--paths: `{}` is a program; only a network has a tangent kernel", program.name);
+    }
     let mut deriver = Deriver::new(program);
     let table = deriver.ztable()?;
     if args.latex {
@@ -90,6 +99,9 @@ pub(crate) fn run(args: &LimitArgs) -> anyhow::Result<ExitCode> {
         numbers.extend(evaluate(deriver, program, &given, &wanted, tolerance)?);
         if let Item::Network(network) = &item {
             numbers.extend(network_kernels(network, &given, tolerance)?);
+            if args.paths {
+                numbers.extend(paths::path_kernels(network, &given, tolerance)?);
+            }
         }
     }
     if args.json {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use netsor_ir::draw::{DrawOptions, draw_dot, draw_svg};
+use netsor_ir::paths::paths;
 use netsor_ir::syntax::Item;
 use netsor_ir::theorem::{self, Coverage};
 use netsor_ir::transform::{Seed, backprop, kernels, unroll_network, unroll_program};
@@ -19,8 +20,12 @@ const AFTER: &str = "\
 Examples:
   netsor show examples/mlp.netsor                         what it is, and which theorems cover it
   netsor show examples/mlp.netsor --kernels               the program whose scalars are its kernels
+  netsor show examples/figure2.netsor --paths             the ways by which an error signal comes back
   netsor show examples/figure7.netsor --draw svg -o f.svg
   netsor show examples/conv.netsor --unroll --draw dot | dot -Tpdf -o conv.pdf";
+
+/// More paths than this are not listed.
+const MOST_PATHS: u64 = 10_000;
 
 /// Check a program, say what it is, print or draw it
 #[derive(Args)]
@@ -43,6 +48,9 @@ pub(crate) struct ShowArgs {
     /// The program of a network's NNGP and tangent kernels
     #[arg(long, conflicts_with = "backprop")]
     kernels: bool,
+    /// The paths of a network (TP IIb Def. 5.5), one a line, of the plain network
+    #[arg(long, conflicts_with_all = ["backprop", "kernels", "draw", "json"])]
+    paths: bool,
     /// Every family expanded to plain values
     #[arg(long)]
     unroll: bool,
@@ -61,6 +69,10 @@ enum Format {
 
 /// Prints or draws the items of a file.
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
+    if args.paths {
+        output::emit_to(args.out.as_deref(), &list_paths(&args.source.items()?)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let items =
         args.source.items()?.into_iter().map(|item| transform(item, args)).collect::<anyhow::Result<Vec<_>>>()?;
     let text = if let Some(format) = args.draw {
@@ -80,6 +92,25 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     };
     output::emit_to(args.out.as_deref(), &text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The paths to every output of every network.
+fn list_paths(items: &[Item]) -> anyhow::Result<String> {
+    let mut out = String::new();
+    for item in items {
+        let Item::Network(network) = item else {
+            bail!("`{}` is a program; paths are those of a network", item.name());
+        };
+        let (plain, _) = unroll_network(network)?;
+        for &output in &plain.outputs {
+            let all = paths(&plain, output, MOST_PATHS)?;
+            out.push_str(&format!("{}, to {}: {} paths\n", item.name(), plain.program.value(output).name, all.len()));
+            for path in all {
+                out.push_str(&format!("  {}\n", path.show(&plain.program)));
+            }
+        }
+    }
+    Ok(out)
 }
 
 fn transform(item: Item, args: &ShowArgs) -> anyhow::Result<Item> {

@@ -22,7 +22,7 @@ use crate::syntax::names::closest;
 
 /// Most terms, statements and loop rounds that one item may elaborate to.
 const MAX_STEPS: usize = 4_000_000;
-/// After this many rounds a loop in which something is wrong is left: more rounds would say the same.
+/// After this many rounds a loop of an item in which something is wrong is left: more rounds would say the same.
 const PATIENCE: usize = 64;
 
 /// Where the parts of an item are in its source.
@@ -214,14 +214,13 @@ impl Elaborator {
                     self.poison_block(body);
                     return Ok(());
                 };
-                let before = self.out.problems.len();
                 for (round, value) in values.enumerate() {
                     self.step(statement.span)?;
                     self.loops.push((variable.text.clone(), value));
                     let result = self.block(body);
                     self.loops.pop();
                     result?;
-                    if PATIENCE <= round && before < self.out.problems.len() {
+                    if PATIENCE <= round && !self.out.problems.is_empty() {
                         self.poison_block(body);
                         break;
                     }
