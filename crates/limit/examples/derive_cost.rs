@@ -1,4 +1,4 @@
-//! Measures what `derive` costs on programs of growing length: `cargo run -p netsor-limit --example derive_cost`.
+//! Measures what `derive` costs on programs of growing length, on kernels and on training: `cargo run -p netsor-limit --example derive_cost`.
 
 use std::time::Instant;
 
@@ -6,7 +6,9 @@ use netsor_ir::Func;
 use netsor_ir::Program;
 use netsor_ir::number::{integer, power};
 use netsor_ir::program::{Law, Scale};
+use netsor_ir::transform::{Sgd, kernels, unroll_sgd};
 use netsor_limit::Deriver;
+use netsor_zoo::{Mlp, Rnn};
 
 /// `x_{t+1} = tanh(W x_t)`, with `W'` used in every other step if `transposed`.
 fn chain(instructions: usize, transposed: bool) -> Program {
@@ -27,9 +29,45 @@ fn chain(instructions: usize, transposed: bool) -> Program {
     p
 }
 
-fn main() {
+/// Derives the NNGP and tangent kernels of a network.
+fn time_kernels(name: &str, network: &netsor_ir::Network) -> Result<(), Box<dyn std::error::Error>> {
+    let kernels = kernels(network)?;
+    let start = Instant::now();
+    let mut deriver = Deriver::new(&kernels.program);
+    deriver.scalar(kernels.outputs[0].ntk)?;
+    let seconds = start.elapsed().as_secs_f64();
+    println!("kernels of {name}: {seconds:.4} s, {} definitions", deriver.graph().defs.len());
+    Ok(())
+}
+
+/// Derives the outputs of a network with two hidden layers after each of so many steps of SGD.
+fn time_training(steps: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let network = Mlp { inputs: 4, dim: 3, hidden: 2, ..Mlp::default() }.network()?;
+    let training = unroll_sgd(&network, &Sgd { steps, ..Sgd::default() })?;
+    let start = Instant::now();
+    let mut deriver = Deriver::new(&training.program);
+    for &f in &training.outputs[0].at {
+        deriver.scalar(f)?;
+    }
+    let (seconds, values) = (start.elapsed().as_secs_f64(), training.program.values.len());
+    println!("{steps} steps of SGD: {seconds:.4} s, {values} instructions, {} definitions", deriver.graph().defs.len());
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    for hidden in [1, 3, 10, 30] {
+        let network = Mlp { inputs: 2, dim: 3, hidden, ..Mlp::default() }.network()?;
+        time_kernels(&format!("an MLP with {hidden} hidden layers"), &network)?;
+    }
+    for steps in [2, 5, 10] {
+        let network = Rnn { readout: vec![1.0; steps], ..Rnn::default() }.network()?;
+        time_kernels(&format!("an RNN over {steps} steps"), &network)?;
+    }
+    for steps in [1, 2, 5, 10] {
+        time_training(steps)?;
+    }
     for transposed in [false, true] {
-        for instructions in [10, 100, 1_000, 10_000] {
+        for instructions in [10, 30, 100, 1_000, 10_000] {
             if transposed && 1_000 <= instructions {
                 continue;
             }
@@ -46,4 +84,5 @@ fn main() {
             );
         }
     }
+    Ok(())
 }

@@ -53,9 +53,8 @@ fn check(case: &Value, layers: &str, steps: usize, tolerance: f64) {
     let training = unroll_sgd(&network, &sgd).unwrap();
     let program = &training.program;
     let output = &training.outputs[0];
-    let data = Data::new()
-        .with(program.find("xi").unwrap(), numbers(&case["X"]))
-        .with(output.target, numbers(&case["y"]));
+    let data =
+        Data::new().with(program.find("xi").unwrap(), numbers(&case["X"])).with(output.target, numbers(&case["y"]));
     let mut deriver = Deriver::new(program);
     let exprs: Vec<_> = output.at.iter().map(|&f| deriver.scalar(f).unwrap()).collect();
     let graph = deriver.into_graph();
