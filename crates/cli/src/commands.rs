@@ -12,3 +12,4 @@ pub(crate) mod predict;
 pub(crate) mod reproduce;
 pub(crate) mod show;
 pub(crate) mod train;
+pub(crate) mod transform;

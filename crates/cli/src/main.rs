@@ -62,6 +62,7 @@ enum Command {
     Train(commands::train::TrainArgs),
     Coordcheck(commands::coordcheck::CoordcheckArgs),
     Ntk(commands::ntk::NtkArgs),
+    Transform(commands::transform::TransformArgs),
     Nth(commands::nth::NthArgs),
     /// Check the claims of the papers and write a report
     Reproduce(ReproduceArgs),
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(&args),
         Command::Coordcheck(args) => commands::coordcheck::run(&args),
         Command::Ntk(args) => commands::ntk::run(&args),
+        Command::Transform(args) => commands::transform::run(&args),
         Command::Nth(args) => commands::nth::run(&args),
         Command::Reproduce(args) => commands::reproduce::run(&args),
         Command::Completions(args) => commands::completions::run(&args),

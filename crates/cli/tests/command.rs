@@ -339,3 +339,38 @@ fn nth_compares_truncations_and_adds_the_limit() {
     assert_ne!(refused.status.code(), Some(0));
     assert!(text(&refused.stderr).contains("raise it"), "{}", text(&refused.stderr));
 }
+
+#[test]
+fn transforms_are_applied_in_order() {
+    // Only a network is differentiated, and only once.
+    let message = bad(&["transform", "examples/mlp.netsor", "kernels", "backprop"]);
+    assert!(message.contains("only a network has a backward pass"), "{message}");
+    let message = bad(&["transform", "examples/mlp.netsor", "sgd", "--batch", "0,7"]);
+    assert!(message.contains("`7` in the batch `0,7` is not an example; there are 4"), "{message}");
+    let message = bad(&["transform", "examples/mlp.netsor", "sgd", "--loss", "f -"]);
+    assert!(message.contains("the loss `f -` is not an expression"), "{message}");
+    let message = bad(&["transform", "examples/mlp.netsor", "sgd", "--exponent", "0"]);
+    assert!(message.contains("training cannot be conditioned"), "{message}");
+    let message = bad(&["transform", "examples/mlp.netsor", "dce", "--keep", "nobody"]);
+    assert!(message.contains("no value `nobody`"), "{message}");
+
+    // What comes out is a program again: through the command a second time nothing changes.
+    let args = ["sgd", "cse", "dce", "--steps", "2", "--batch", "0:1/2,1:1/2", "--batch", "2", "--rate", "0.5,0.25"];
+    let file = ["transform", "examples/mlp.netsor"];
+    let text = good(&[&file[..], &args[..]].concat());
+    assert!(text.contains("table batch_0[i] = [0.5, 0.5, 0, 0]"), "{text}");
+    assert!(text.contains("scalar f_2[i] ="), "{text}");
+    let again = with_stdin(&["transform", "-", "cse", "dce", "--keep", "f_0,f_1,f_2"], &text);
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
+    let report = json(&[&file[..], &args[..], &["--json"]].concat());
+    assert_eq!(report["results"], serde_json::json!(["f_0", "f_1", "f_2"]));
+    assert_eq!(report["text"].as_str(), Some(text.as_str()));
+
+    let reduced = good(&["transform", "examples/tied.netsor", "reduce", "unroll"]);
+    assert!(reduced.contains("output f@2 = v' * x3@2"), "{reduced}");
+    let higher = json(&["transform", "examples/tied.netsor", "tangent", "--order", "4", "--frozen", "cse", "--json"]);
+    assert_eq!(higher["results"].as_array().map(Vec::len), Some(3));
+    let kernels = json(&["transform", "examples/mlp.netsor", "kernels", "cse", "dce", "--json"]);
+    assert_eq!(kernels["results"], serde_json::json!(["ntk", "nngp"]));
+    assert!(good(&["transform", "examples/mlp.netsor", "backprop"]).contains("dz_h[i] = W' * dh[i]"));
+}

@@ -8,8 +8,8 @@ use netsor_ir::number::{fraction, power};
 use netsor_ir::program::{Instr, ValueId};
 use netsor_ir::syntax::parse_network;
 use netsor_ir::transform::{
-    Direction, DirectionMode, Readouts, Sgd, Tangents, cse, cse_network, dce, dce_network, kernels, unroll_program,
-    unroll_sgd,
+    Direction, DirectionMode, Readouts, Sgd, Tangents, cse, cse_network, dce, dce_network, is_reduced, kernels, reduce,
+    reduce_network, unroll_program, unroll_sgd,
 };
 use netsor_ir::verify::{verify_network, verify_program};
 use netsor_ir::{Network, Program};
@@ -216,4 +216,69 @@ fn unrolled_programs_have_the_same_numbers() {
             same(&[found], &[run(&program, &wanted).concat()]);
         }
     }
+}
+
+/// The standard form has the numbers of the program, and of the network the same kernels.
+#[test]
+fn reduced_programs_have_the_same_numbers() {
+    for name in ["mlp", "tied", "conv", "layernorm"] {
+        let network = example(name);
+        for (program, wanted) in programs(&network) {
+            let (reduced, map) = reduce(&program).unwrap();
+            assert!(is_reduced(&reduced), "{name}");
+            let kept: Vec<ValueId> = wanted.iter().map(|v| map[v.index()]).collect();
+            same(&run(&reduced, &kept), &run(&program, &wanted));
+        }
+        let (reduced, _) = reduce_network(&network).unwrap();
+        let (before, after) = (kernels(&network).unwrap(), kernels(&reduced).unwrap());
+        same(&run(&after.program, &[after.outputs[0].ntk]), &run(&before.program, &[before.outputs[0].ntk]));
+    }
+}
+
+/// Tangents compose: the derivative of a program along a direction is the same whether the direction stays live or is
+/// frozen *afterwards*, and frozen directions are differentiated by tangents that do not know of the freezing.
+#[test]
+fn tangents_along_live_and_frozen_directions_compose() {
+    let network = parse_network(
+        "network shallow {
+          axis i = 2
+          data xi[i] : 2
+          param U : n x 2 ~ N(0, 1/2)
+          param v : n x 1 ~ N(0, 1/n)
+          h[i] = U * xi[i]
+          x[i] = tanh(h[i])
+          output f[i] = v' * x[i]
+        }",
+    )
+    .unwrap();
+    let of_kernels = kernels(&network).unwrap();
+    let start = |program: &Program, mode| {
+        Tangents::new(program.clone(), Direction::new(&network, &of_kernels.adjoints[0]), mode)
+    };
+    let composed = |first, second| {
+        let mut inner = start(&of_kernels.program, first);
+        let k3 = inner.apply(&[of_kernels.outputs[0].ntk]).unwrap();
+        let mut outer = start(&inner.program, second);
+        let k4 = outer.apply(&k3).unwrap();
+        run(&outer.program, &[k3[0], k4[0]])
+    };
+    let repeated = |mode| {
+        let mut tangents = start(&of_kernels.program, mode);
+        let k3 = tangents.apply(&[of_kernels.outputs[0].ntk]).unwrap();
+        let k4 = tangents.apply(&k3).unwrap();
+        run(&tangents.program, &[k3[0], k4[0]])
+    };
+    use DirectionMode::{Frozen, Live};
+    let hierarchy = repeated(Live);
+    for (first, second) in [(Live, Live), (Live, Frozen), (Frozen, Live), (Frozen, Frozen)] {
+        same(&composed(first, second), &hierarchy);
+    }
+    // Only repetition of one frozen direction gives nabla^2 K (g, g), which is symmetric in its two directions; K4 is
+    // not (K4(a,b,c,d) - K4(a,b,d,c) = <grad K2(a,b), H_c g_d - H_d g_c>).
+    let frozen = repeated(Frozen);
+    same(&frozen[..1], &hierarchy[..1]);
+    let asymmetry = |k4: &[f64]| (0..4).map(|ab| (k4[4 * ab + 1] - k4[4 * ab + 2]).abs()).fold(0.0, f64::max);
+    let size = hierarchy[1].iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    assert!(asymmetry(&frozen[1]) < 1e-12 * size, "{:?}", frozen[1]);
+    assert!(1e-3 * size < asymmetry(&hierarchy[1]), "{:?}", hierarchy[1]);
 }

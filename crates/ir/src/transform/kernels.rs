@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use super::TransformError;
 use super::backprop::{Backprop, Gradient, OutputAdjoint, Seed, backprop, width_power};
 use crate::calculus::{Derivative, Occurrence};
-use crate::expr::ExprId;
+use crate::expr::{Expr, ExprId};
 use crate::id::Id;
 use crate::index::{Guard, Index};
 use crate::network::Network;
 use crate::number::power;
-use crate::program::{Axis, Dim, Instr, Kind, Operand, Program, Scale, ValueId, symbol_of, value_of};
+use crate::program::{Axis, Dim, Instr, Kind, Operand, Program, Scale, ValueId, own_indices, symbol_of, value_of};
 
 /// A program with the kernels of a network as scalar families `K[i, c, i', c']`: output indices, output component (if
 /// there is more than one), and the same again with primes.
@@ -131,6 +131,17 @@ pub(super) struct Moments {
 }
 
 impl Moments {
+    /// The Gram moments that a program has already, so that none is defined twice.
+    pub(super) fn of(program: &Program) -> Self {
+        let mut known = GramTable::new();
+        for id in program.value_ids() {
+            if let Some(pair) = as_gram(program, id) {
+                known.entry(pair).or_insert(id);
+            }
+        }
+        Self { known }
+    }
+
     /// `<a, b>` as `size * mean(a * b)`.
     pub(super) fn product(&mut self, program: &mut Program, a: &Operand, b: &Operand) -> ExprId {
         let mean = self.mean(program, a, b);
@@ -185,6 +196,19 @@ impl Moments {
         }
         program.exprs.sum_matching(&variables, same, guards, product)
     }
+}
+
+/// The families `(a, b)` if a value is `mean(a[I] * b[J])` over all their indices, in the form of [`define_gram`].
+fn as_gram(program: &Program, id: ValueId) -> Option<(ValueId, ValueId)> {
+    let value = program.value(id);
+    let Instr::Moment(expr) = value.instr else { return None };
+    let Expr::Mul(x, y) = program.exprs.node(expr) else { return None };
+    let (Expr::Ref(a, first), Expr::Ref(b, second)) = (program.exprs.node(*x), program.exprs.node(*y)) else {
+        return None;
+    };
+    let (a, b) = (value_of(*a), value_of(*b));
+    let own = first.iter().chain(second).copied().eq(own_indices(value.ty.family.len()));
+    (own && a <= b).then_some((a, b))
 }
 
 /// Defines `mean(a[I] * b[J])` for two whole families of vectors, or the product for two of scalars.

@@ -11,6 +11,7 @@ pub mod hoist;
 pub mod jets;
 pub mod kernels;
 pub mod parametrize;
+pub mod reduce;
 pub mod sgd;
 pub mod tangent;
 pub mod unroll;
@@ -25,6 +26,7 @@ pub use hoist::hoist;
 pub use jets::{Jets, jets};
 pub use kernels::{Kernels, kernels};
 pub use parametrize::{Constant, Parametrization, parametrize};
+pub use reduce::{is_reduced, reduce, reduce_network};
 pub use sgd::{Condition, Decay, Loss, Readouts, Sgd, TrainedOutput, Training, unroll_sgd};
 pub use tangent::{Direction, DirectionMode, Tangents};
 pub use unroll::{unroll_network, unroll_program};
@@ -54,6 +56,14 @@ pub enum TransformError {
         name: String,
         /// What is in the way.
         reason: String,
+    },
+    /// Collapsing chains of Nonlin would create too many terms.
+    #[error("reducing the program makes more than {limit} terms at `{name}`; unroll its families first")]
+    TooManyTerms {
+        /// The definition at which it happens.
+        name: String,
+        /// The limit.
+        limit: usize,
     },
     /// An option of a training run does not fit.
     #[error("training cannot be written out: {reason}")]

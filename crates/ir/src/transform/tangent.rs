@@ -67,10 +67,10 @@ impl Tangents {
     /// Prepares a program that contains the network's forward pass and the adjoints of `direction`.
     pub fn new(program: Program, direction: Direction, mode: DirectionMode) -> Self {
         let mut this = Self {
+            moments: Moments::of(&program),
             program,
             direction,
             mode,
-            moments: Moments::default(),
             constants: BTreeSet::new(),
             known: BTreeMap::new(),
         };

@@ -1,6 +1,8 @@
 //! Snapshots of what the transforms print: read them as the mathematics they should be.
 
-use super::{Direction, DirectionMode, Seed, Tangents, backprop, kernels, unroll_network};
+use super::{
+    Direction, DirectionMode, Seed, Tangents, backprop, is_reduced, kernels, reduce, reduce_network, unroll_network,
+};
 use crate::network::Network;
 use crate::syntax::{parse_network, print_network, print_program};
 use crate::verify::verify_program;
@@ -122,4 +124,57 @@ fn unrolling_writes_every_member_out() {
     let (unrolled, members) = unroll_network(&network).unwrap();
     assert_eq!(members[0].len(), 4);
     insta::assert_snapshot!(print_network(&unrolled));
+}
+
+/// TP IIb Def. 5.4: chains of Nonlin collapse, a Nonlin comes between products, and nothing else changes.
+#[test]
+fn reduced_programs_alternate() {
+    let network = parse_network(
+        "network chains {
+          axis i = 2
+          data xi[i] : 1
+          param U : n x 1 ~ N(0, 1)
+          param W : n x n ~ N(0, 1/n)
+          param b : n ~ N(0, 1)
+          param v : n x 1 ~ N(0, 1/n)
+          g[i] = U * xi[i]
+          shifted[i] = g[i] + b
+          x[i] = tanh(shifted[i])
+          mixed[i] = sum i' x[i'] * x[i]
+          h[i] = W * mixed[i]
+          k[i] = W' * h[i]
+          k2[i] = W * h[i]
+          moment m[i] = mean(mixed[i] * k[i])
+          y[i] = m[i] * k[i] + k2[i] + mixed[i]
+          output f[i] = v' * y[i]
+          output f2[i] = v' * b
+        }",
+    )
+    .unwrap();
+    assert!(!is_reduced(&network.program));
+    let (reduced, map) = reduce_network(&network).unwrap();
+    assert!(is_reduced(&reduced.program));
+    assert_eq!(reduced.program.value(map[network.outputs[0].index()]).name, "f");
+    insta::assert_snapshot!(print_network(&reduced));
+    crate::verify::verify_network(reduced.clone()).unwrap();
+    // Once is enough.
+    let (again, _) = reduce(&reduced.program).unwrap();
+    assert_eq!(print_program(&again), print_program(&reduced.program));
+}
+
+/// A residual chain over positions mentions each layer twice in the next: written out it has 2^60 leaves, but equal terms
+/// are shared, also where they are inside sums.
+#[test]
+fn collapsed_chains_share_their_terms() {
+    let mut text = "program chain {\n axis p = 40\n vector x@0[p] ~ N(0, 1)".to_owned();
+    for k in 0..60 {
+        text.push_str(&format!("\n x@{}[p] = tanh(x@{k}[p] + sum p' [p' = p + 1] x@{k}[p'])", k + 1));
+    }
+    text.push_str("\n}\n");
+    let program = crate::syntax::parse_program(&text).unwrap();
+    let (reduced, _) = reduce(&program).unwrap();
+    assert!(is_reduced(&reduced));
+    // For each layer and each number of sums around it: a mention, a sum, an addition, a function, and what substitution
+    // leaves on the way.
+    assert!(reduced.exprs.len() < 60 * 60 * 20, "{}", reduced.exprs.len());
 }

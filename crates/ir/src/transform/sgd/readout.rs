@@ -81,12 +81,20 @@ impl Unroller<'_> {
         }
         if self.classes[vector.value.index()] == Class::Moves {
             let operand = &self.program.value(vector.value).name;
-            let reason = format!(
-                "training changes `{operand}` by order one in this form, so that the readout is a new random number in \
-                 every step; set the exponent of deviations to 1/2 for the NTK parametrization, give `{weights}` the \
-                 variance 1/n^2 to learn features, or take the program at finite width with `Readouts::Computed`"
-            );
-            return refuse(reason);
+            let remedy = if self.sgd.exponent.is_zero() {
+                format!(
+                    "set the exponent of deviations to 1/2 for the NTK parametrization, give `{weights}` the variance \
+                     1/n^2 to learn features, or take the program at finite width with `Readouts::Computed`"
+                )
+            } else {
+                "it depends on a trained parameter of constant dimension or on another readout; freeze that parameter, \
+                 or take the program at finite width with `Readouts::Computed`"
+                    .to_owned()
+            };
+            return refuse(format!(
+                "training changes `{operand}` by order one, so that the readout is a new random number in every step; \
+                 {remedy}"
+            ));
         }
         Ok(true)
     }

@@ -1,10 +1,10 @@
 //! Snapshots of training as programs; that they are right is tested by execution, beside `netsor-finite`.
 
-use super::{Sgd, unroll_sgd};
+use super::{Loss, Sgd, unroll_sgd};
 use crate::network::Network;
-use crate::number::{fraction, integer};
+use crate::number::{fraction, integer, power};
 use crate::syntax::{parse_network, print_program};
-use crate::transform::{cse, dce, unroll_program};
+use crate::transform::{TransformError, cse, dce, unroll_program};
 use crate::verify::verify_program;
 
 /// The network of TP IIb App. A.2 with only the matrix in the middle trained; member 0 is for training, member 1 for
@@ -89,4 +89,66 @@ fn two_steps_of_a_shallow_network() {
     let weights = |k| (0..3).map(|j| integer(i64::from(j == k))).collect();
     let sgd = Sgd { steps: 2, rates: vec![fraction(1, 10)], batches: vec![weights(0), weights(1)], ..Sgd::default() };
     insta::assert_snapshot!(added(&network, &sgd));
+}
+
+/// In muP the readout has variance 1/n^2: its initial value is a Moment, and nothing is conditioned on.
+#[test]
+fn plain_steps_where_features_are_learned() {
+    let network = parse_network(
+        "network mup {
+          axis i = 2
+          data xi[i] : 1
+          param U : n x 1 ~ N(0, 1) with a = -1/2, b = 1/2, c = 0
+          param v : n x 1 ~ N(0, 1/n^2) with a = 1/2, b = 1/2, c = 0
+          h[i] = U * xi[i]
+          x[i] = tanh(h[i])
+          output f[i] = v' * x[i]
+        }",
+    )
+    .unwrap();
+    let sgd = Sgd { exponent: power(0, 1), ..Sgd::default() };
+    assert!(unroll_sgd(&network, &sgd).unwrap().conditions.is_empty());
+    insta::assert_snapshot!(added(&network, &sgd));
+}
+
+/// Why a readout cannot be conditioned on, in the words of the error.
+#[test]
+fn readouts_that_cannot_be_conditioned_on() {
+    let refusal = |body: &str, exponent| {
+        let text = format!("network n {{\n axis i = 2\n data xi[i] : 2\n param U : n x 2 ~ N(0, 1/2)\n{body}\n}}");
+        let network = parse_network(&text).unwrap();
+        unroll_sgd(&network, &Sgd { exponent, ..Sgd::default() }).unwrap_err().to_string()
+    };
+    let half = power(1, 2);
+    let plain = "param v : n x 1 ~ N(0, 1/n)\n x[i] = U * xi[i]\n output f[i] = v' * x[i]";
+    insta::assert_snapshot!(refusal(plain, power(0, 1)));
+    let large = "param v : n x 1 ~ N(0, 1)\n x[i] = U * xi[i]\n output f[i] = v' * x[i]";
+    insta::assert_snapshot!(refusal(large, half));
+    let twice = "param V : n x 2 ~ N(0, 1/n)\n x[i] = V * xi[i]\n output f[i] = V' * x[i]";
+    insta::assert_snapshot!(refusal(twice, half));
+    let feedback = "param V : n x 2 ~ N(0, 1/n)\n x[i] = U * xi[i]\n r[i] = V' * x[i]\n y[i] = U * r[i]\n \
+                    output f[i] = V' * y[i]";
+    insta::assert_snapshot!(refusal(feedback, half));
+    let early = "param b : 2 ~ N(0, 1)\n param v : n x 1 ~ N(0, 1/n)\n s[i] = xi[i] + b\n x[i] = U * s[i]\n \
+                 output f[i] = v' * x[i]";
+    insta::assert_snapshot!(refusal(early, half));
+}
+
+#[test]
+fn options_that_do_not_fit() {
+    let network = two_hidden_layers();
+    let refusal = |sgd: &Sgd| unroll_sgd(&network, sgd).unwrap_err().to_string();
+    let cases = [
+        Sgd { rates: vec![], ..first_step() },
+        Sgd { exponent: power(-1, 2), ..first_step() },
+        Sgd { batches: vec![vec![integer(1)]], ..first_step() },
+    ];
+    insta::assert_snapshot!(cases.map(|sgd| refusal(&sgd)).join("\n"));
+    // Not an expression; two definitions; another name; an index that there is not.
+    for text in ["f -", "f - y\n data z", "f - g", "f[0]"] {
+        let error = unroll_sgd(&network, &Sgd { loss: Loss::Value(text.into()), ..first_step() }).unwrap_err();
+        assert!(matches!(error, TransformError::Loss { .. }), "{text}: {error}");
+    }
+    let nothing = unroll_sgd(&network, &Sgd { steps: 0, rates: vec![], ..Sgd::default() }).unwrap();
+    assert_eq!((nothing.outputs[0].at.len(), nothing.outputs[0].chi.len()), (1, 0));
 }

@@ -375,7 +375,12 @@ impl Unroller<'_> {
                 if t == 0 && operand == vector {
                     return Version::Whole(id);
                 }
-                let product = self.product(&format!("{name}_w"), id, &matrix, transposed, &operand);
+                let product = if operand == vector {
+                    let own: Vec<Index> = own_indices(self.program.value(id).ty.family.len()).collect();
+                    self.program.member(id, &own)
+                } else {
+                    self.product(&format!("{name}_w"), id, &matrix, transposed, &operand)
+                };
                 let product = self.with_initial_share(t, matrix.value, product);
                 let update = self.matrix_update(t, &matrix, transposed, &vector, Power::zero());
                 let expr = self.program.exprs.sub(product, update);
