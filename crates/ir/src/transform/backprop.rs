@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use super::TransformError;
+use super::{TransformError, components, single_components};
 use crate::calculus::{Derivative, Occurrence};
 use crate::expr::ExprId;
 use crate::id::Id;
@@ -153,10 +153,9 @@ impl<'a> Sweep<'a> {
         units: &mut BTreeMap<u32, (Id<Axis>, ValueId)>,
     ) -> Result<Self, TransformError> {
         let value = network.program.value(output).clone();
-        let components = match value.ty.kind {
-            Kind::Scalar => 1,
-            Kind::Vector(Dim::Finite(size)) => size,
-            _ => return Err(TransformError::NotAnOutput { name: value.name }),
+        let components = match seed {
+            Seed::Components => single_components(&network.program, output)?,
+            Seed::Cotangents => components(&network.program, output)?,
         };
         let prefix = if network.outputs.len() == 1 { "d".to_owned() } else { format!("d{}_", value.name) };
         let own: Vec<Index> = own_indices(value.ty.family.len()).collect();

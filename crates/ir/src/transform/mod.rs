@@ -19,6 +19,8 @@ pub mod unroll;
 #[cfg(test)]
 mod tests;
 
+use crate::program::{Dim, Kind, Program, ValueId};
+
 pub use backprop::{Backprop, Gradient, Seed, backprop};
 pub use cse::{Image, cse, cse_network};
 pub use dce::{dce, dce_network};
@@ -97,6 +99,16 @@ pub enum TransformError {
         /// The limit.
         limit: u64,
     },
+    /// An output or readout has too many components to be taken one by one.
+    #[error("`{name}` has {components} components; at most {limit} can be taken one by one")]
+    TooManyComponents {
+        /// The output or readout.
+        name: String,
+        /// Its dimension.
+        components: u32,
+        /// The limit.
+        limit: u32,
+    },
     /// A parametrization has no exponents for a parameter.
     #[error("there are no exponents for the parameter `{name}`: {reason}")]
     NoExponents {
@@ -113,4 +125,26 @@ pub enum TransformError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// The number of components of an output: a scalar or a vector of constant dimension.
+fn components(program: &Program, id: ValueId) -> Result<u32, TransformError> {
+    let value = program.value(id);
+    match value.ty.kind {
+        Kind::Scalar => Ok(1),
+        Kind::Vector(Dim::Finite(size)) => Ok(size),
+        _ => Err(TransformError::NotAnOutput { name: value.name.clone() }),
+    }
+}
+
+/// As [`components`], if they are few enough to be taken one by one.
+fn single_components(program: &Program, id: ValueId) -> Result<u32, TransformError> {
+    // Their unit vectors are a table with as many rows and columns.
+    let limit = 4096;
+    let components = components(program, id)?;
+    if limit < components {
+        let name = program.value(id).name.clone();
+        return Err(TransformError::TooManyComponents { name, components, limit });
+    }
+    Ok(components)
 }

@@ -178,3 +178,21 @@ fn collapsed_chains_share_their_terms() {
     // leaves on the way.
     assert!(reduced.exprs.len() < 60 * 60 * 20, "{}", reduced.exprs.len());
 }
+
+/// The unit vectors of the components are a table with a row and a column for each.
+#[test]
+fn outputs_of_absurd_dimension_are_refused() {
+    let network = parse_network(
+        "network wide {
+          data xi : 2
+          param U : n x 2 ~ N(0, 1/2)
+          param V : n x 70000 ~ N(0, 1/n)
+          h = U * xi
+          output f = V' * h
+        }",
+    )
+    .unwrap();
+    let error = backprop(&network, Seed::Components).unwrap_err();
+    assert_eq!(error.to_string(), "`f` has 70000 components; at most 4096 can be taken one by one");
+    assert!(backprop(&network, Seed::Cotangents).is_ok());
+}

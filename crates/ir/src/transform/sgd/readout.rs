@@ -12,7 +12,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::number::{Number, Power};
 use crate::program::{Axis, Dim, Instr, Kind, Operand, Program, ValueId, own_indices, symbol_of, value_of};
-use crate::transform::TransformError;
+use crate::transform::{TransformError, single_components};
 
 /// The unit vectors of constant dimensions, and the vectors `V e_c` of readouts.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +113,10 @@ impl Unroller<'_> {
 
     pub(super) fn check_readouts(&self) -> Result<(), TransformError> {
         let readouts = (0..self.classes.len()).filter(|&k| self.classes[k] == Class::Readout);
-        readouts.map(ValueId::new).try_for_each(|id| self.is_data(id).map(|_| ()))
+        readouts.map(ValueId::new).try_for_each(|id| {
+            single_components(&self.program, id)?;
+            self.is_data(id).map(|_| ())
+        })
     }
 
     /// The axis of the components of a dimension; none for dimension 1.

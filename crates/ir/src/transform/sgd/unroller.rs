@@ -427,15 +427,8 @@ impl Unroller<'_> {
             return Version::Whole(reference);
         }
         let name = format!("delta_{}_{t}", self.name(id));
-        let delta = self.define_like_delta(&name, id, delta);
+        let delta = self.define_like(&name, id, delta);
         Version::Sum { reference, delta, whole: None }
-    }
-
-    fn define_like_delta(&mut self, name: &str, like: ValueId, expr: ExprId) -> ValueId {
-        match self.program.value(like).instr {
-            Instr::Moment(_) => self.define_mean(name, like, expr),
-            _ => self.define(name, like, expr),
-        }
     }
 
     /// The value in the pass with weights `D_t W_0`: the initial one unless there is weight decay.
