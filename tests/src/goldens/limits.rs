@@ -1,6 +1,7 @@
 //! The limiting kernels of a network on a batch, as matrices.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use netsor_ir::number::from_f64;
 use netsor_ir::transform::kernels;
@@ -34,8 +35,8 @@ pub(super) fn second_moments(
     let mut deriver = Deriver::new(program);
     let mut exprs = BTreeMap::new();
     for ((a, _), (b, _)) in pairs {
-        if !exprs.contains_key(&(*a, *b)) {
-            exprs.insert((*a, *b), deriver.second_moment(*a, *b).map_err(Trouble::failed)?);
+        if let Entry::Vacant(entry) = exprs.entry((*a, *b)) {
+            entry.insert(deriver.second_moment(*a, *b).map_err(Trouble::failed)?);
         }
     }
     let graph = deriver.into_graph();

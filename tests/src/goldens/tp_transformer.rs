@@ -115,8 +115,7 @@ fn last_states(network: &Network) -> Result<ValueId, Trouble> {
     let average = network
         .program
         .value_ids()
-        .filter(|&v| network.program.value(v).name.starts_with("s@"))
-        .next_back()
+        .rfind(|&v| network.program.value(v).name.starts_with("s@"))
         .ok_or_else(|| Trouble::failed("the network has no average over tokens"))?;
     let arguments = network.program.arguments(average);
     arguments.first().copied().ok_or_else(|| Trouble::failed("the average is of nothing"))
