@@ -322,7 +322,7 @@ impl Exprs {
             Expr::Div(a, b) => self.div(a, b),
             Expr::Pow(a, p) => self.pow(a, p),
             Expr::Apply(func, ref args) => match (func, self.as_const(args[0])) {
-                // Values at zero that are exact.
+                // Values at zero and one that are exact.
                 (
                     Func::Tanh
                     | Func::Relu
@@ -339,6 +339,8 @@ impl Exprs {
                     Some(x),
                 ) if x.is_zero() => args[0],
                 (Func::Exp | Func::Cos, Some(x)) if x.is_zero() => self.integer(1),
+                (Func::Log, Some(x)) if x.is_one() => self.integer(0),
+                (Func::Sqrt, Some(x)) if x.is_one() => args[0],
                 _ => self.intern(node),
             },
             _ => self.intern(node),

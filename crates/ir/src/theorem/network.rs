@@ -1,6 +1,6 @@
 //! Hypotheses about networks: readouts, parametrization, transposed matrices, and the shape that the hierarchy asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use num_traits::{One, Zero};
 
@@ -18,23 +18,24 @@ pub(super) fn readouts(network: &Network) -> Vec<Missing> {
     let program = &network.program;
     let mut missing = Vec::new();
     let mut weights = BTreeSet::new();
-    let mut ways = BTreeSet::new();
+    let mut linear = Linear::new(program);
     for &output in &network.outputs {
         let name = || program.value(output).name.clone();
-        let mut of_output = BTreeSet::new();
-        match linear(program, output, &mut of_output, &mut ways) {
+        linear.weights.clear();
+        match linear.check(output) {
             Err(reason) => missing.push(Missing::FreeReadout { output: name(), reason }),
-            Ok(()) if of_output.is_empty() => {
+            Ok(()) if linear.weights.is_empty() => {
                 let reason = format!("no random weights are read out by `{}`", name());
                 missing.push(Missing::FreeReadout { output: name(), reason });
             }
-            Ok(()) => weights.extend(of_output),
+            Ok(()) => weights.append(&mut linear.weights),
         }
     }
+    let ways = linear.ways;
     // Values on the way from weights to outputs may be used on that way only.
-    for id in program.value_ids().filter(|id| !ways.contains(id)) {
+    for id in program.value_ids().filter(|id| !ways.contains_key(id)) {
         for used in program.arguments(id) {
-            let what = match (weights.contains(&used), ways.contains(&used)) {
+            let what = match (weights.contains(&used), ways.contains_key(&used)) {
                 (true, _) => "readout weights",
                 (_, true) => "output",
                 _ => continue,
@@ -47,59 +48,114 @@ pub(super) fn readouts(network: &Network) -> Vec<Missing> {
     missing
 }
 
-/// Collects the weights in which `value` is linear, and the values on the way.
-fn linear(
-    program: &Program,
-    value: ValueId,
-    weights: &mut BTreeSet<ValueId>,
-    ways: &mut BTreeSet<ValueId>,
-) -> Result<(), String> {
-    let definition = program.value(value);
-    let name = &definition.name;
-    let random = |id: ValueId| is_random(program, id);
-    match &definition.instr {
-        Instr::Data | Instr::Constant(..) => Ok(()),
-        // An output bias.
-        Instr::Gaussian(_) if matches!(definition.ty.kind, Kind::Vector(Dim::Finite(_))) => Ok(()),
-        Instr::MatMul { matrix, vector, .. } => {
-            if !matches!(program.value(matrix.value).instr, Instr::Matrix { .. }) {
-                return Err(format!(
-                    "`{name}` is a product with `{}`, which is computed",
-                    program.value(matrix.value).name
-                ));
-            }
-            if !functions::is_wide(program, vector.value) {
-                return Err(format!("`{name}` does not read a vector whose dimension is a width"));
-            }
-            weights.insert(matrix.value);
-            ways.insert(value);
-            Ok(())
-        }
-        Instr::Map(expr) | Instr::Scalar(expr) => {
-            ways.insert(value);
-            for (part, mentioned) in parts(program, *expr) {
-                if !random(part) {
-                    continue;
+/// Looks for the weights in which outputs are linear.
+struct Linear<'a> {
+    program: &'a Program,
+    /// For each value, whether it is random in the limit: a product with a matrix, a Moment with readout weights, a bias,
+    /// or something made of these. Scalars that converge are not.
+    random: Vec<bool>,
+    /// For each value, whether it is made of data and constants alone.
+    given: Vec<bool>,
+    weights: BTreeSet<ValueId>,
+    /// The values on the way from weights to outputs, with the weights of each.
+    ways: BTreeMap<ValueId, BTreeSet<ValueId>>,
+}
+
+impl<'a> Linear<'a> {
+    fn new(program: &'a Program) -> Self {
+        let (mut random, mut given) = (Vec::new(), Vec::new());
+        for id in program.value_ids() {
+            let arguments = program.arguments(id);
+            let of = |known: &[bool], a: &ValueId| known.get(a.index()).is_some_and(|&known| known);
+            let (is_random, is_given) = match &program.value(id).instr {
+                Instr::MatMul { .. } | Instr::Gaussian(_) => (true, false),
+                Instr::Moment(_) => (arguments.iter().any(|&a| is_centred_initial(program, a)), false),
+                Instr::Map(_) | Instr::Scalar(_) => {
+                    (arguments.iter().any(|a| of(&random, a)), arguments.iter().all(|a| of(&given, a)))
                 }
-                if mentioned.iter().any(|&id| random(id)) {
-                    return Err(format!("`{name}` is not linear in `{}`", program.value(part).name));
-                }
-                linear(program, part, weights, ways)?;
-            }
-            Ok(())
-        }
-        Instr::Moment(expr) => {
-            ways.insert(value);
-            let found = parts(program, *expr);
-            let linear =
-                |part: ValueId, mentioned: &[ValueId]| is_centred_initial(program, part) && !mentioned.contains(&part);
-            let Some(&(weight, _)) = found.iter().find(|(part, mentioned)| linear(*part, mentioned)) else {
-                return Err(format!("the Moment `{name}` is not linear in an independent centred initial vector"));
+                Instr::Data | Instr::Constant(..) => (false, true),
+                Instr::Matrix { .. } => (false, false),
             };
-            weights.insert(weight);
-            Ok(())
+            random.push(is_random);
+            given.push(is_given);
         }
-        Instr::Matrix { .. } | Instr::Gaussian(_) => Err(format!("`{name}` is an initial value")),
+        Self { program, random, given, weights: BTreeSet::new(), ways: BTreeMap::new() }
+    }
+
+    /// Collects the weights in which `value` is linear, and the values on the way.
+    fn check(&mut self, value: ValueId) -> Result<(), String> {
+        if let Some(known) = self.ways.get(&value) {
+            self.weights.extend(known);
+            return Ok(());
+        }
+        let outer = std::mem::take(&mut self.weights);
+        self.collect(value)?;
+        // Data and output biases may be used elsewhere too.
+        if !matches!(self.program.value(value).instr, Instr::Data | Instr::Constant(..) | Instr::Gaussian(_)) {
+            self.ways.insert(value, self.weights.clone());
+        }
+        self.weights.extend(outer);
+        Ok(())
+    }
+
+    fn collect(&mut self, value: ValueId) -> Result<(), String> {
+        let program = self.program;
+        let definition = program.value(value);
+        let name = &definition.name;
+        match &definition.instr {
+            Instr::Data | Instr::Constant(..) => Ok(()),
+            // An output bias.
+            Instr::Gaussian(_) if matches!(definition.ty.kind, Kind::Vector(Dim::Finite(_))) => Ok(()),
+            Instr::MatMul { matrix, vector, .. } => {
+                if !matches!(program.value(matrix.value).instr, Instr::Matrix { .. }) {
+                    return Err(format!(
+                        "`{name}` is a product with `{}`, which is computed",
+                        program.value(matrix.value).name
+                    ));
+                }
+                if !functions::is_wide(program, vector.value) {
+                    return Err(format!("`{name}` does not read a vector whose dimension is a width"));
+                }
+                self.weights.insert(matrix.value);
+                Ok(())
+            }
+            Instr::Map(expr) | Instr::Scalar(expr) => {
+                let found = parts(program, *expr);
+                let random = |id: ValueId| self.random[id.index()];
+                for (part, mentioned) in &found {
+                    if random(*part) && mentioned.iter().any(|&id| random(id)) {
+                        return Err(format!("`{name}` is not linear in `{}`", program.value(*part).name));
+                    }
+                }
+                if let Some(rest) = remainder(program, *expr, &random).into_iter().find(|r| !self.given[r.index()]) {
+                    return Err(format!(
+                        "`{name}` has a part with `{}` that no readout weights multiply",
+                        program.value(rest).name
+                    ));
+                }
+                let random: Vec<ValueId> = found.iter().map(|(part, _)| *part).filter(|&id| random(id)).collect();
+                random.into_iter().try_for_each(|part| self.check(part))
+            }
+            Instr::Moment(expr) => {
+                // Weights whose coefficients mention none of the others.
+                let mut chosen: BTreeMap<ValueId, Vec<ValueId>> = BTreeMap::new();
+                for (part, mentioned) in parts(program, *expr) {
+                    let apart = !mentioned.contains(&part)
+                        && !mentioned.iter().any(|id| chosen.contains_key(id))
+                        && !chosen.values().flatten().any(|&id| id == part);
+                    if apart && is_centred_initial(program, part) {
+                        chosen.entry(part).or_default().extend(mentioned);
+                    }
+                }
+                let left = remainder(program, *expr, &|id| chosen.contains_key(&id));
+                if chosen.is_empty() || !left.is_empty() {
+                    return Err(format!("the Moment `{name}` is not linear in independent centred initial vectors"));
+                }
+                self.weights.extend(chosen.keys());
+                Ok(())
+            }
+            Instr::Matrix { .. } | Instr::Gaussian(_) => Err(format!("`{name}` is an initial value")),
+        }
     }
 }
 
@@ -112,17 +168,13 @@ fn parts(program: &Program, expr: ExprId) -> Vec<(ValueId, Vec<ValueId>)> {
     occurrences.iter().map(|o| (value_of(o.symbol), mentioned(o.coefficient))).collect()
 }
 
-/// Whether a value of an output's definition is random in the limit: a product with a matrix, a Moment with a power of
-/// the width before it, a bias, or something made of these. Scalars that converge are not.
-fn is_random(program: &Program, id: ValueId) -> bool {
-    let value = program.value(id);
-    match &value.instr {
-        Instr::MatMul { .. } => true,
-        Instr::Gaussian(_) => true,
-        Instr::Moment(_) => program.arguments(id).iter().any(|&a| is_centred_initial(program, a)),
-        Instr::Map(_) | Instr::Scalar(_) => program.arguments(id).iter().any(|&a| is_random(program, a)),
-        _ => false,
-    }
+/// The values that the term still mentions when some are 0.
+fn remainder(program: &Program, expr: ExprId, zero: &dyn Fn(ValueId) -> bool) -> Vec<ValueId> {
+    let mut exprs = program.exprs.clone();
+    let mut fresh = 1000;
+    let rest =
+        exprs.replace_refs(expr, &mut fresh, &mut |pool, symbol, _, _| zero(value_of(symbol)).then(|| pool.integer(0)));
+    exprs.refs(rest).into_iter().map(|(symbol, _)| value_of(symbol)).collect()
 }
 
 /// Whether a value is an initial vector of mean 0 that is independent of all others.

@@ -191,11 +191,11 @@ fn readouts_are_linear_and_used_once() {
     ");
     insta::assert_snapshot!(of("moment m = mean(x)\noutput scalar f = m"), @"
     not covered
-    no random weights are read out by `f`
+    `f` has a part with `m` that no readout weights multiply
     ");
     insta::assert_snapshot!(of("param w : n ~ N(0, 1)\nmoment m = mean(w^2 * x)\noutput scalar f = m"), @"
     not covered
-    the Moment `m` is not linear in an independent centred initial vector
+    the Moment `m` is not linear in independent centred initial vectors
     ");
     let vector = |law: &str, rest: &str| {
         let body = format!(
@@ -271,4 +271,25 @@ fn ill_formed_networks_have_answers() {
         e = powers.exprs.intern(crate::Expr::Pow(e, crate::Power::new(1 << 40, 3)));
     }
     of_program(&powers);
+}
+
+/// A part that no readout weights multiply: `f` is not centred, and with a power of the width it diverges.
+#[test]
+fn outputs_have_no_part_without_readout_weights() {
+    let body = "data xi : 2\nparam U : n x 2 ~ N(0, 1/2)\nparam v : n ~ N(0, 1)\nh = U * xi\nx = tanh(h)\n";
+    let free = format!("{body}output moment f = mean(n^(1/2) * v * x)");
+    assert_eq!(network(Theorem::GradientIndependence, &free), "covered");
+    let moment = format!("{body}output moment f = mean(n^(1/2) * v * x + n^(1/2) * x^2)");
+    insta::assert_snapshot!(network(Theorem::GradientIndependence, &moment));
+    let scalar =
+        format!("{body}moment r = mean(v * x)\nmoment m = mean(x)\noutput scalar f = n^(1/2) * r + n^(1/2) * m");
+    insta::assert_snapshot!(network(Theorem::GradientIndependence, &scalar));
+}
+
+/// The hierarchy's bounds do not depend on the width.
+#[test]
+fn activations_with_powers_of_the_width_are_outside_the_hierarchy() {
+    let body = "data xi : 2\nparam U : n x 2 ~ N(0, 1/2)\nparam v : n x 1 ~ N(0, 1/n)\nh = U * xi\n";
+    let text = network(Theorem::Hierarchy, &format!("{body}x = n^(1/2) * tanh(h)\noutput f = v' * x"));
+    assert!(text.starts_with("not covered") && text.contains("a power of n"), "{text}");
 }
