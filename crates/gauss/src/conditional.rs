@@ -39,11 +39,14 @@ const KEPT: f64 = 0.05;
 /// The most nodes of a rule for one variable.
 const NODES: usize = 640;
 
-/// Nodes on each piece between kinks.
+/// Nodes on each piece between kinks, before refinement.
 const PIECE_NODES: usize = 20;
 
-/// Pieces are no longer than this.
+/// Pieces are no longer than this, before refinement.
 const PIECE: f64 = 2.0;
+
+/// The most nodes on all pieces of one variable without kinks.
+const PIECES_NODES: f64 = 3_000.0;
 
 /// Conditional means within so many standard deviations are interpolated.
 const OUTER: f64 = 10.0;
@@ -51,8 +54,11 @@ const OUTER: f64 = 10.0;
 /// What interpolation may be off by, relative to the largest coefficient.
 const INTERPOLATION: f64 = 2e-15;
 
-/// Relative to the size of the integrand, what two rules of the inner variables may differ by.
+/// Relative to the size of the integrand, what two rules of the inner variables should differ by.
 const AIM: f64 = 1e-14;
+
+/// What the finest rules may differ by, where rounding keeps them from [`AIM`]; the error says what they do differ by.
+const ACCEPTED: f64 = 1e-11;
 
 /// `E prod parts` by conditioning; `None` where the parts or the covariance do not allow it.
 pub(crate) fn expect(parts: &[Part<'_>], c: &Covariance, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
@@ -212,27 +218,52 @@ impl Inner {
         }
         Self { nodes, table }
     }
+}
 
-    /// The rule for a function with kinks at these nodes: Gauss-Legendre between them.
-    fn pieces(cuts: &[f64], terms: usize) -> Self {
+/// How a variable with kinks is integrated: Gauss-Legendre on pieces between them.
+struct Pieces {
+    /// The most that a piece may measure, in standard deviations.
+    length: f64,
+    /// The rule of each piece.
+    nodes: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+impl Pieces {
+    fn new(length: f64, count: usize) -> Self {
+        let rule = gauss_legendre(count);
+        Self { length, nodes: rule.nodes.to_vec(), weights: rule.weights.to_vec() }
+    }
+
+    /// Shorter pieces with more nodes each: a piece between two close kinks cannot be the same rule twice.
+    fn finer(&self) -> Self {
+        Self::new(0.7 * self.length, self.nodes.len() + 2)
+    }
+
+    /// About how many nodes a variable takes.
+    fn total(&self) -> f64 {
+        2.0 * RANGE / self.length * self.nodes.len() as f64
+    }
+
+    /// The rule for a function with kinks at these nodes.
+    fn rule(&self, cuts: &[f64], terms: usize) -> Inner {
         let mut ends = vec![-RANGE, RANGE];
         ends.extend(cuts.iter().copied().filter(|x| x.abs() < RANGE));
         ends.sort_by(f64::total_cmp);
-        let rule = gauss_legendre(PIECE_NODES);
         let (mut nodes, mut weights) = (Vec::new(), Vec::new());
         for pair in ends.windows(2) {
-            let pieces = ((pair[1] - pair[0]) / PIECE).ceil().max(1.0);
+            let pieces = ((pair[1] - pair[0]) / self.length).ceil().max(1.0);
             let half = 0.5 * (pair[1] - pair[0]) / pieces;
             for p in 0..pieces as usize {
                 let centre = pair[0] + (2.0 * p as f64 + 1.0) * half;
-                for (x, w) in rule.nodes.iter().zip(&rule.weights) {
+                for (x, w) in self.nodes.iter().zip(&self.weights) {
                     let x = centre + half * x;
                     nodes.push(x);
                     weights.push(half * w * normal::pdf(x));
                 }
             }
         }
-        Self::new(nodes, &weights, terms)
+        Inner::new(nodes, &weights, terms)
     }
 }
 
@@ -292,7 +323,10 @@ impl Table {
 struct Conditional<'a> {
     parts: &'a [Part<'a>],
     plan: Plan,
+    /// For those of the pair without kinks.
     rules: [Inner; 2],
+    /// For those with kinks.
+    pieces: Pieces,
     terms: usize,
     /// For functions that depend on their own slot only.
     tables: [Option<Table>; 2],
@@ -327,29 +361,45 @@ impl<'a> Conditional<'a> {
             Inner::new(rule.nodes, &rule.weights, terms)
         };
         let rules = [rule(step, 0.0), rule(step, 0.3)];
-        let bad = RefCell::new(None);
-        let mut this =
-            Self { parts, plan, rules, terms, tables: [None, None], kinks, smooth, inner_error: f64::INFINITY, bad };
+        let mut this = Self {
+            parts,
+            plan,
+            rules,
+            pieces: Pieces::new(PIECE, PIECE_NODES),
+            terms,
+            tables: [None, None],
+            kinks,
+            smooth,
+            inner_error: f64::INFINITY,
+            bad: RefCell::new(None),
+        };
+        let kinked = [0, 1].map(|which| this.kinked(which));
         let probes = this.probes();
         let mut before = this.at(&probes);
         loop {
+            // Both kinds of rule are refined, so that no two successive values come from the same nodes.
             step *= 0.75;
             this.rules = [rule(step, 0.1), rule(step, 0.4)];
-            if NODES < this.rules[0].nodes.len() {
-                return Ok(None);
-            }
+            this.pieces = this.pieces.finer();
             let now = this.at(&probes);
             if let Some(error) = this.bad.borrow_mut().take() {
                 return Err(error);
             }
             let size = now.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
             let change = now.iter().zip(&before).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs()));
-            if change <= AIM * size {
-                this.inner_error = 4.0 * (AIM + f64::EPSILON);
+            let finest = kinked.contains(&false) && 3 * NODES < 4 * this.rules[0].nodes.len()
+                || kinked.contains(&true) && PIECES_NODES < this.pieces.finer().total();
+            let accepted = if finest && kinked.contains(&true) { ACCEPTED } else { AIM };
+            // Nothing is learned from probes at which the integrand vanishes.
+            if 0.0 < size && change <= accepted * size {
+                this.inner_error = 4.0 * (change / size + AIM + f64::EPSILON);
                 if 2 <= this.plan.outer.rank {
                     this.tables = [this.table(0), this.table(1)];
                 }
                 return Ok(Some(this));
+            }
+            if finest {
+                return Ok(None);
             }
             before = now;
         }
@@ -357,8 +407,19 @@ impl<'a> Conditional<'a> {
 
     /// About how many evaluations of the parts an outer point is worth.
     fn cost(&self) -> usize {
-        let direct = self.tables.iter().filter(|t| t.is_none()).count();
-        direct * self.rules[0].nodes.len() + 4
+        let direct = (0..2).filter(|&which| self.tables[which].is_none());
+        let nodes =
+            |which| if self.kinked(which) { self.pieces.total() as usize } else { self.rules[which].nodes.len() };
+        direct.map(nodes).sum::<usize>() + 4
+    }
+
+    /// Whether a function of one of the pair has kinks in it.
+    fn kinked(&self, which: usize) -> bool {
+        let slot = self.plan.pair[which];
+        let kinked = |part: &Part<'_>| {
+            part.slots.iter().position(|&s| s == slot).is_some_and(|k| !part.function.kinks(k).is_empty())
+        };
+        self.plan.groups[which].iter().any(|&k| kinked(&self.parts[k]))
     }
 
     /// A table of the coefficients of one of the pair's functions, if they depend on the conditional mean only and are
@@ -444,7 +505,7 @@ impl<'a> Conditional<'a> {
         let rule = if cuts.is_empty() {
             &self.rules[which]
         } else {
-            own = Inner::pieces(&cuts, self.terms);
+            own = self.pieces.rule(&cuts, self.terms);
             &own
         };
         let q = rule.nodes.len();

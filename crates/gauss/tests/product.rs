@@ -113,3 +113,24 @@ fn other_products_are_integrated_plainly() {
     let wrong = [Part { slots: vec![2], function: &tanh }];
     assert!(expect_product(&wrong, &equicorrelated(2, 0.0), &Tolerance::default()).is_err());
 }
+
+/// Both of the pair have a kink, and vary on a scale a twentieth of their deviation: the pieces between kinks must be
+/// refined. `E relu(a) exp(-a^2) relu(b) exp(-b^2)` is `sqrt(det M / det C)` times `E relu(x) relu(y)` under
+/// `M = (C^-1 + 2 I)^-1`, an arc-cosine kernel of degree one.
+#[test]
+fn narrow_functions_with_kinks() {
+    let (v, r) = (400.0, 0.6);
+    let c = Covariance::new(2, vec![v, r * v, r * v, v]).unwrap();
+    let det = v * v * (1.0 - r * r);
+    let (diagonal, off) = (v / det + 2.0, -r * v / det);
+    let inverse = diagonal * diagonal - off * off;
+    let (variance, rho) = (diagonal / inverse, -off / diagonal);
+    let angle = std::f64::consts::FRAC_PI_2 - rho.asin();
+    let kernel = variance / std::f64::consts::TAU * ((1.0 - rho * rho).sqrt() + (std::f64::consts::PI - angle) * rho);
+    let exact = kernel / (inverse * det).sqrt();
+    let bump = single(|x| x.max(0.0) * special::exp(-x * x), Some(0.0));
+    let parts = [Part { slots: vec![0], function: &bump }, Part { slots: vec![1], function: &bump }];
+    check(&parts, &c, exact, 1e-12 * exact);
+    let found = expect_product(&parts, &c, &Tolerance::default()).unwrap();
+    assert!((found.value - exact).abs() <= found.error && found.error <= 1e-9 * exact, "{found:?}, exactly {exact}");
+}
