@@ -215,7 +215,7 @@ impl Reader<'_> {
                 ])
             }
             Expr::Apply(Func::Exp, args) => match self.polynomial(args[0])?[..] {
-                [c, 0.0, gauss] => Some(vec![ErfTerm { coefficient: c.exp(), power: 0, erf: None, gauss }]),
+                [c, 0.0, gauss] => Some(vec![ErfTerm { coefficient: exponential(c)?, power: 0, erf: None, gauss }]),
                 _ => None,
             },
             _ => None,
@@ -263,11 +263,27 @@ impl Reader<'_> {
                     return None;
                 }
                 let at = |k: usize| p.get(k).copied().unwrap_or(0.0);
-                Some(vec![WaveTerm { coefficient: at(0).exp(), rate: at(1), gauss: at(2), ..plain }])
+                Some(vec![WaveTerm { coefficient: exponential(at(0))?, rate: at(1), gauss: at(2), ..plain }])
             }
             _ => None,
         }
     }
+}
+
+/// The largest exponent that may stand apart from the rest of its exponential.
+const EXPONENT: f64 = 200.0;
+
+/// `exp(c)` as a coefficient of its own. In `exp(-100 (u - 3)^2)` it would be `exp(-900) = 0`, to be multiplied by an
+/// expectation that overflows; such integrands are left to quadrature, which evaluates the exponential as a whole.
+fn exponential(c: f64) -> Option<f64> {
+    (c.abs() <= EXPONENT).then(|| c.exp())
+}
+
+/// A product of coefficients; `None` if it leaves the range in which the rest of a closed form can make up for it.
+fn coefficient(a: f64, b: f64) -> Option<f64> {
+    let product = a * b;
+    let within = (-EXPONENT).exp() <= product.abs() && product.abs() <= EXPONENT.exp();
+    (within || a == 0.0 || b == 0.0).then_some(product)
 }
 
 fn trim(mut p: Vec<f64>) -> Vec<f64> {
@@ -318,7 +334,7 @@ fn multiply_erf(a: &[ErfTerm], b: &[ErfTerm]) -> Option<Vec<ErfTerm>> {
                 (Some(_), Some(_)) => return None,
                 (a, b) => a.or(b),
             };
-            let coefficient = x.coefficient * y.coefficient;
+            let coefficient = coefficient(x.coefficient, y.coefficient)?;
             Some(ErfTerm { coefficient, power: x.power + y.power, erf, gauss: x.gauss + y.gauss })
         })
         .collect()
@@ -335,7 +351,7 @@ fn multiply_wave(a: &[WaveTerm], b: &[WaveTerm]) -> Option<Vec<WaveTerm>> {
                 _ => y,
             };
             Some(WaveTerm {
-                coefficient: x.coefficient * y.coefficient,
+                coefficient: coefficient(x.coefficient, y.coefficient)?,
                 power: x.power + y.power,
                 gauss: x.gauss + y.gauss,
                 rate: x.rate + y.rate,

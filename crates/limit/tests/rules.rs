@@ -145,3 +145,25 @@ fn quadrature_agrees_with_closed_forms() {
     let numeric = evaluator().without_closed_forms().value(expr, &[]).unwrap();
     assert!((closed.value - numeric.value).abs() <= closed.error + numeric.error + 1e-10, "{closed:?} {numeric:?}");
 }
+
+/// `E exp(-b (v - m)^2) = exp(-b m^2 / (1 + 2 b)) / sqrt(1 + 2 b)`, where `exp(-b m^2)` alone underflows.
+#[test]
+fn bumps_far_from_the_mean_do_not_underflow() {
+    for (b, m) in [(100, 3), (60, 4)] {
+        let (mut p, _, v) = start(1);
+        let of_v = p.member(v, &[]);
+        let centre = p.exprs.constant(integer(m));
+        let gap = p.exprs.sub(of_v, centre);
+        let square = p.exprs.mul(gap, gap);
+        let rate = p.exprs.constant(integer(-b));
+        let exponent = p.exprs.mul(rate, square);
+        let bump = p.exprs.apply(Func::Exp, exponent);
+        let bump = p.map("bump", &[], bump);
+        let one = p.exprs.constant(integer(1));
+        let one = p.map("one", &[], one);
+        let (b, m) = (b as f64, m as f64);
+        let exact = (-b * m * m / (1.0 + 2.0 * b)).exp() / (1.0 + 2.0 * b).sqrt();
+        let found = second_moment(&p, bump, one);
+        assert!((found - exact).abs() <= 1e-10 * exact, "{found}, exactly {exact}");
+    }
+}
