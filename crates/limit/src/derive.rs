@@ -160,7 +160,9 @@ impl<'p> Deriver<'p> {
             }
             Kind::Vector(Dim::Width(_)) => {
                 let leading = Leading { power: z.power, coefficient: z.coefficient, law: z.law };
-                let mean = self.mean_of(&leading, None, &name)?;
+                let rank = self.program.value(value).ty.family.len();
+                let expr = self.graph.pool.reference(symbol_of(value), own_indices(rank));
+                let mean = self.mean_of(&leading, expr, None, &name)?;
                 self.limit_of(&mean, &name)
             }
             Kind::Matrix { .. } => Err(LimitError::Matrix { name }),
@@ -176,11 +178,14 @@ impl<'p> Deriver<'p> {
         let k = self.program.value(a).ty.family.len() as u32;
         let l = self.program.value(b).ty.family.len() as u32;
         let shifted: Vec<Index> = (k..k + l).map(Index::Var).collect();
+        let first = self.graph.pool.reference(symbol_of(a), own_indices(k as usize));
+        let second = self.graph.pool.reference(symbol_of(b), shifted.iter().copied());
+        let expr = self.graph.pool.mul(first, second);
         let shifted = self.instantiate(y.coefficient, &shifted);
         let coefficient = self.graph.pool.mul(x.coefficient, shifted);
         let name = format!("{} * {}", self.name(a), self.name(b));
         let product = Leading { power: x.power + y.power, coefficient, law: x.law || y.law };
-        let mean = self.mean_of(&product, None, &name)?;
+        let mean = self.mean_of(&product, expr, None, &name)?;
         self.limit_of(&mean, &name)
     }
 
@@ -208,6 +213,11 @@ impl<'p> Deriver<'p> {
             Instr::Gaussian(_) if finite => return Err(LimitError::Readout { name: value.name.clone() }),
             // ZINIT
             Instr::Gaussian(law) => {
+                for expr in [law.mean, law.covariance].into_iter().chain(law.cross.iter().map(|&(_, c)| c)) {
+                    if self.carries_width(expr)? {
+                        return Err(LimitError::LawOfWidth { name: value.name.clone() });
+                    }
+                }
                 let mean = self.leading(law.mean, None, &value.name)?;
                 let mean = self.limit_of(&mean, &value.name)?;
                 let base = self.graph.pool.reference(symbol_of(id), own);
@@ -230,7 +240,7 @@ impl<'p> Deriver<'p> {
                 }
                 Some(Dim::Width(_)) => {
                     let body = self.leading(*expr, None, &value.name)?;
-                    self.mean_of(&body, Some(id), &value.name)?
+                    self.mean_of(&body, *expr, Some(id), &value.name)?
                 }
             },
             Instr::MatMul { matrix, transposed, vector } => {

@@ -16,6 +16,23 @@ pub enum LimitError {
         /// The exponent of its size.
         power: String,
     },
+    /// The expansion in powers of the width does not settle the leading term.
+    #[error(
+        "the expansion of `{name}` in powers of the width does not settle its leading term within {order} orders; \
+         use powers that are multiples of 1/2, or write the difference as a derivative"
+    )]
+    Expansion {
+        /// The value.
+        name: String,
+        /// The most orders of a Taylor series.
+        order: usize,
+    },
+    /// A power of the width in the law of an initial vector.
+    #[error("the law of `{name}` depends on the width; give it variance 1 and put the power of n in front of `{name}`")]
+    LawOfWidth {
+        /// The value.
+        name: String,
+    },
     /// A readout, which converges in law only.
     #[error(
         "`{name}` is a readout: it converges in law to a Gaussian process, not to a number; ask for its covariance \

@@ -92,10 +92,20 @@ impl Deriver<'_> {
 
     /// The mean over coordinates (ZMOMENT). Where the expectation is 0 by proof the mean fluctuates on the scale
     /// `n^(-1/2)`; it then stands for itself, as the scalar `of`.
-    pub(crate) fn mean_of(&mut self, body: &Leading, of: Option<ValueId>, name: &str) -> Result<Leading, LimitError> {
+    pub(crate) fn mean_of(
+        &mut self,
+        body: &Leading,
+        expr: ExprId,
+        of: Option<ValueId>,
+        name: &str,
+    ) -> Result<Leading, LimitError> {
         let mean = self.expectation(body.coefficient, name)?;
         if !self.graph.pool.is_zero(mean) || self.graph.pool.is_zero(body.coefficient) {
             return Ok(Leading { coefficient: mean, ..*body });
+        }
+        // A deterministic term less than n^(1/2) below is larger than the fluctuation.
+        if let Some(mean) = self.lower_mean(body.power, expr, name)? {
+            return Ok(mean);
         }
         let coefficient = match of {
             Some(id) => {
@@ -105,6 +115,36 @@ impl Deriver<'_> {
             None => mean,
         };
         Ok(Leading { power: body.power - Power::new(1, 2), coefficient, law: true })
+    }
+
+    /// The largest term of the mean between `power` and `power - 1/2`, both excluded, that is not 0 by proof.
+    fn lower_mean(&mut self, power: Power, expr: ExprId, name: &str) -> Result<Option<Leading>, LimitError> {
+        let mut expr = expr;
+        if !self.carries_width(expr)? {
+            return Ok(None);
+        }
+        loop {
+            let deeper = self.with_definitions(expr);
+            if deeper == expr {
+                break;
+            }
+            expr = deeper;
+        }
+        let orders = self.orders(expr)?;
+        let order = |symbol: Symbol| orders.get(&symbol).copied().unwrap_or_else(Power::zero);
+        let floor = power - Power::new(1, 2);
+        let mut fresh = self.expander.fresh;
+        let terms = Expansion::new(&mut self.graph, &mut fresh, &order, name).series(expr, floor);
+        self.expander.fresh = fresh;
+        for (power, term) in terms?.into_iter().filter(|&(p, _)| floor < p && p < power) {
+            let law = self.mentions_law(term)?;
+            let coefficient = self.substituted(term, None)?;
+            let mean = self.expectation(coefficient, name)?;
+            if !self.graph.pool.is_zero(mean) {
+                return Ok(Some(Leading { power, coefficient: mean, law }));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a power of the width is in the expression, in the definition of a function that it mentions, or in front

@@ -25,8 +25,8 @@ use crate::graph::Graph;
 /// Powers in descending order with their coefficients, which are free of the width and not 0.
 pub(crate) type Series = Vec<(Power, ExprId)>;
 
-/// How far below its leading power an expression is expanded in search of a term that does not cancel.
-const DEPTH: i64 = 4;
+/// The most orders of a Taylor or binomial series.
+const ORDERS: usize = 16;
 
 /// The most monomials that two sides of an identity are multiplied out to.
 const MONOMIALS: usize = 4_096;
@@ -77,23 +77,44 @@ impl<'a> Expansion<'a> {
         Ok(found)
     }
 
-    /// The first term that is not identically zero; `None` if there is none to the depth that is looked at.
+    /// The first term that is not identically zero; `None` if the expression is identically zero.
     pub(crate) fn leading(&mut self, id: ExprId) -> Result<Option<(Power, ExprId)>, LimitError> {
         if let Some(&known) = self.leading.get(&id) {
             return Ok(known);
         }
         let mut found = None;
         if let Some(top) = self.top(id)? {
-            for halves in 0..=2 * DEPTH {
-                let floor = top - Power::new(halves, 2);
+            let (step, reach) = self.steps(id);
+            let mut depth = Power::zero();
+            while found.is_none() && depth <= reach {
+                let floor = top - depth;
                 found = self.series(id, floor)?.into_iter().find(|&(_, c)| !identically_zero(self.graph, c));
-                if found.is_some() {
-                    break;
-                }
+                depth = if depth.is_zero() { step } else { depth * Power::from_integer(2) };
+            }
+            if found.is_none() && !identically_zero(self.graph, id) {
+                return Err(self.unsettled());
             }
         }
         self.leading.insert(id, found);
         Ok(found)
+    }
+
+    /// The smallest power in the expression, in steps of which terms are looked for, and how far down.
+    fn steps(&mut self, id: ExprId) -> (Power, Power) {
+        let mut powers = Vec::new();
+        self.graph.pool.visit(id, &mut |node| match node {
+            Expr::Width(p) => powers.push(p.abs()),
+            Expr::Ref(symbol, _) => powers.push((self.order)(*symbol).abs()),
+            _ => {}
+        });
+        powers.retain(|p| !p.is_zero());
+        let least = powers.iter().min().copied().unwrap_or_else(|| Power::new(1, 2));
+        let most = powers.iter().max().copied().unwrap_or_else(Power::one);
+        (least, Power::from_integer(8) + most * Power::from_integer(4))
+    }
+
+    fn unsettled(&self) -> LimitError {
+        LimitError::Expansion { name: self.name.to_owned(), order: ORDERS }
     }
 
     /// Whether the expression has no power of the width and no reference that carries one.
@@ -240,6 +261,9 @@ impl<'a> Expansion<'a> {
             if factor.is_empty() || binomial.is_zero() {
                 break;
             }
+            if ORDERS as i64 <= k {
+                return Err(self.unsettled());
+            }
             let base = self.graph.pool.pow(a0, p - Power::from_integer(k));
             let coefficient = self.graph.pool.constant(binomial.clone());
             let front = self.graph.pool.mul(coefficient, base);
@@ -280,6 +304,9 @@ impl<'a> Expansion<'a> {
         // Orders of differentiation in each argument, with the product of the steps so far.
         let mut stack = vec![(SmallVec::<[u32; 2]>::from_elem(0, args.len()), unit, 0)];
         while let Some((orders, factor, from)) = stack.pop() {
+            if ORDERS <= orders.iter().sum::<u32>() as usize {
+                return Err(self.unsettled());
+            }
             let derivative = self.derivative(func, &orders, &points);
             let factorials: i64 = orders.iter().map(|&k| (1..=i64::from(k)).product::<i64>()).product();
             let inverse = self.graph.pool.constant(netsor_ir::number::fraction(1, factorials));

@@ -128,3 +128,35 @@ fn figure_7_has_a_limit() {
     assert!((found - expected).abs() < 1e-12, "{found} {expected}");
     assert!(0.01 < found, "{found}");
 }
+
+fn value(body: &str) -> Result<f64, LimitError> {
+    let start = "program p { vector a ~ N(0, 1) vector b ~ N(0, 1)";
+    limit(&format!("{start}\n{body}\n}}").replace(" vector", "\n vector"), "r", &[])
+}
+
+/// A constant less than `n^(1/2)` below a term of mean 0 is larger than that term's fluctuation.
+#[test]
+fn a_lower_term_outweighs_the_fluctuation_of_a_centred_one() {
+    assert_eq!(value("moment r = mean(n^(1/4) * a + 1)"), Ok(1.0));
+    assert_eq!(value("moment s = mean(a + n^(-1/4))\nscalar r = n^(1/4) * s"), Ok(1.0));
+}
+
+/// What is found only far below the leading powers is not zero.
+#[test]
+fn a_deep_cancellation_leaves_its_term() {
+    assert_eq!(value("x = n^5 * ((a + n^(-5) * b) - a)\nmoment r = mean(x^2)"), Ok(1.0));
+}
+
+/// Small powers of the width need one order, not as many as fit above a fixed floor.
+#[test]
+fn small_powers_are_expanded_to_the_order_needed() {
+    let r = value("x = n^(1/40) * (tanh(a + n^(-1/40) * b) - tanh(a))\nmoment r = mean(x * b)").unwrap();
+    let derivative = value("moment r = mean(1 - tanh(a)^2)").unwrap();
+    assert!((r - derivative).abs() <= 1e-9, "{r} {derivative}");
+}
+
+#[test]
+fn a_law_that_depends_on_the_width_is_refused() {
+    let found = value("vector c ~ N(0, n)\nmoment r = mean(c^2)");
+    assert!(matches!(found, Err(LimitError::LawOfWidth { .. })), "{found:?}");
+}
