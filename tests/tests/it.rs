@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use netsor_ir::ValueId;
 use netsor_ir::transform::{kernels, unroll_network};
 use netsor_limit::{Data, Deriver, Evaluator};
-use netsor_tests::goldens::{Counts, asked, limit_kernels, run_file};
+use netsor_tests::goldens::{Counts, TIME_LIMIT, asked, limit_kernels, run_file};
 use netsor_zoo::{Activation, Conv1d, Mlp, Network, Rnn, Tied};
 
 fn golden(name: &str) -> PathBuf {
@@ -16,7 +16,7 @@ fn golden(name: &str) -> PathBuf {
 #[track_caller]
 fn passes(name: &str, not_covered: usize) {
     let mut complaints = Vec::new();
-    let report = run_file(&golden(name), &mut |case, verdict| {
+    let report = run_file(&golden(name), TIME_LIMIT, &mut |case, verdict| {
         if verdict.failed() {
             complaints.push(format!("{case}: {verdict}"));
         }
@@ -108,7 +108,7 @@ fn malformed_files_are_not_covered() {
         for text in texts {
             let path = directory.join(format!("{stem}.json"));
             std::fs::write(&path, text).unwrap();
-            let counts = run_file(&path, &mut |_, _| ()).counts();
+            let counts = run_file(&path, TIME_LIMIT, &mut |_, _| ()).counts();
             assert!(counts.passed == 0 && counts.failed == 0 && 0 < counts.not_covered, "{stem}: {text}: {counts}");
         }
     }

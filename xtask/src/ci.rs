@@ -16,7 +16,8 @@ const STEPS: [Step; 7] = [
     ("lints", lints),
     ("documentation", documentation),
     ("tidy", tidy::run),
-    ("goldens", || goldens::run(&[])),
+    // What takes longer is beyond the engines anyhow, and would keep a core busy.
+    ("goldens", || goldens::run(&["--limit".to_owned(), "20".to_owned()])),
     ("reproduce", || reproduce::run(&["--quick".to_owned()])),
     ("commands in the docs", docs::run),
 ];

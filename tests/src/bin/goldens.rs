@@ -1,10 +1,11 @@
-//! `goldens [DIR] [--verbose]`: compares every golden file below a directory with the engines.
+//! `goldens [DIR] [--verbose] [--limit SECONDS]`: compares every golden file below a directory with the engines.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use netsor_tests::goldens::{Counts, files, run_file};
+use netsor_tests::goldens::{Counts, TIME_LIMIT, files, run_file};
 
 /// Compare every case of every golden file with the engines.
 ///
@@ -17,6 +18,9 @@ struct Args {
     /// One line a case: numbers compared, largest error, tolerance, verdict.
     #[arg(long, short)]
     verbose: bool,
+    /// The longest that a case may take; a slower one is not covered.
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT.as_secs())]
+    limit: u64,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -27,7 +31,7 @@ fn main() -> anyhow::Result<ExitCode> {
     for path in files {
         let name = path.strip_prefix(&dir).unwrap_or(&path).display().to_string();
         let name = if name.is_empty() { path.display().to_string() } else { name };
-        let report = run_file(&path, &mut |case, verdict| {
+        let report = run_file(&path, Duration::from_secs(args.limit), &mut |case, verdict| {
             if args.verbose {
                 println!("  {name} / {case}: {verdict}");
             }

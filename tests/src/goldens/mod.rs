@@ -30,8 +30,9 @@ use serde_json::Value;
 
 pub use limits::{LimitKernels, asked, limit_kernels};
 
-/// The longest that a case may take. What takes longer is not covered: its size is beyond the engine that ran it.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// The longest that a case may take, unless the caller says otherwise. What takes longer is not covered: its size is
+/// beyond the engine that ran it.
+pub const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Recursive JSON and deep programs have room.
 const STACK: usize = 256 << 20;
 
@@ -178,7 +179,7 @@ impl Case {
     }
 
     /// Runs the comparison on a thread of its own, at most for the time limit. A panic of an engine is a failure.
-    pub fn run(self) -> Verdict {
+    pub fn run(self, limit: Duration) -> Verdict {
         let (sender, receiver) = mpsc::channel();
         let run = self.run;
         let body = move || {
@@ -190,8 +191,8 @@ impl Case {
         if let Err(error) = std::thread::Builder::new().stack_size(STACK).spawn(body) {
             return Verdict::Failed(format!("no thread: {error}"));
         }
-        let late = || format!("too large: stopped after {} s", TIME_LIMIT.as_secs());
-        let result = receiver.recv_timeout(TIME_LIMIT).unwrap_or_else(|_| Err(Trouble::NotCovered(late())));
+        let late = || format!("too large: stopped after {} s", limit.as_secs());
+        let result = receiver.recv_timeout(limit).unwrap_or_else(|_| Err(Trouble::NotCovered(late())));
         Verdict::of(result)
     }
 }
@@ -275,7 +276,7 @@ impl FileReport {
 }
 
 /// Runs every case of a file; `each` hears of a verdict when it is there.
-pub fn run_file(path: &Path, each: &mut dyn FnMut(&str, &Verdict)) -> FileReport {
+pub fn run_file(path: &Path, limit: Duration, each: &mut dyn FnMut(&str, &Verdict)) -> FileReport {
     let mut cases = Vec::new();
     let mut report = |name: String, verdict: Verdict| {
         each(&name, &verdict);
@@ -286,7 +287,7 @@ pub fn run_file(path: &Path, each: &mut dyn FnMut(&str, &Verdict)) -> FileReport
         Ok(list) => {
             for case in list {
                 let name = case.name.clone();
-                report(name, case.run());
+                report(name, case.run(limit));
             }
         }
         Err(trouble) => report("file".into(), Verdict::of(Err(trouble))),
@@ -351,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_failure() {
-        let verdict = Case::new("p", || panic!("an index")).run();
+        let verdict = Case::new("p", || panic!("an index")).run(TIME_LIMIT);
         assert!(matches!(verdict, Verdict::Failed(reason) if reason == "panicked: an index"));
     }
 }
