@@ -291,8 +291,8 @@ impl Exprs {
         found
     }
 
-    /// Calls `f` on every distinct node of the term, children before parents.
-    pub fn visit(&self, root: ExprId, f: &mut dyn FnMut(&Expr)) {
+    /// Every distinct node of the term, children before parents.
+    pub fn reachable(&self, root: ExprId) -> Vec<ExprId> {
         let mut reachable = Vec::new();
         let mut seen: FxHashMap<ExprId, ()> = FxHashMap::default();
         let mut stack = vec![root];
@@ -303,7 +303,12 @@ impl Exprs {
             }
         }
         reachable.sort_unstable();
-        for id in reachable {
+        reachable
+    }
+
+    /// Calls `f` on every distinct node of the term, children before parents.
+    pub fn visit(&self, root: ExprId, f: &mut dyn FnMut(&Expr)) {
+        for id in self.reachable(root) {
             f(&self.nodes[id.index()]);
         }
     }

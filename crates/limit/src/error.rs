@@ -42,6 +42,15 @@ pub enum LimitError {
         /// The value.
         name: String,
     },
+    /// The leading part of a readout vanishes, and the vector that it reads has lower ones.
+    #[error(
+        "the leading part of the readout `{name}` vanishes, and what it reads has terms of several orders in n; read them \
+         out one by one"
+    )]
+    MixedReadout {
+        /// The value.
+        name: String,
+    },
     /// The value has no limit of its own.
     #[error("`{name}` is a matrix; matrices have no limit of their own")]
     Matrix {

@@ -456,7 +456,7 @@ fn arithmetic(node: &Expr, done: &FxHashMap<ExprId, Value>) -> Result<Value, Lim
             Value { value, error: args.iter().map(|a| of(a).error).sum() }
         }
         Expr::Width(_) | Expr::Ref(..) | Expr::Table(..) | Expr::Sum(_) => {
-            unreachable!("powers of the width are gone from limits; the rest is handled by the caller")
+            return Err(LimitError::Tape("a power of the width or a mention is left in a limit".to_owned()));
         }
     };
     if value.value.is_finite() {

@@ -239,6 +239,10 @@ impl Deriver<'_> {
             total = self.graph.pool.add(total, value);
         }
         if self.graph.pool.is_zero(total) {
+            // A lower term of the operand may exceed the fluctuation, and only the leading one has been looked at.
+            if self.z(product.vector.value)?.mixed {
+                return Err(LimitError::MixedReadout { name });
+            }
             let coefficient = self.graph.pool.reference(symbol_of(id), own_indices(rank).chain([coordinate]));
             return Ok(Leading { power: fluctuation, coefficient, law: true });
         }

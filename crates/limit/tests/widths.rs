@@ -160,3 +160,22 @@ fn a_law_that_depends_on_the_width_is_refused() {
     let found = value("vector c ~ N(0, n)\nmoment r = mean(c^2)");
     assert!(matches!(found, Err(LimitError::LawOfWidth { .. })), "{found:?}");
 }
+
+/// `V' u` with `u = V` is `n * n^(-2)`, so that `f` is of order `n^(-1/4)` although the leading part, `V' a`, is centred
+/// and smaller.
+#[test]
+fn a_readout_of_several_orders_with_a_vanishing_leading_part_is_refused() {
+    let text = "program p {
+      data one : 1
+      matrix V : n x 1 ~ N(0, n^(-2))
+      vector a ~ N(0, 1)
+      u = V * one
+      y = a + n^(3/4) * u
+      f = V' * y
+      g = n^(1/4) * f
+      moment r = mean(g)
+    }";
+    let program = parse_program(text).unwrap();
+    let found = Deriver::new(&program).scalar(program.find("r").unwrap());
+    assert!(matches!(found, Err(LimitError::MixedReadout { .. })), "{found:?}");
+}

@@ -230,16 +230,7 @@ pub(super) fn is_wide(program: &Program, id: ValueId) -> bool {
 pub(super) fn unbounded_derivative(program: &Program, root: ExprId) -> Option<&'static str> {
     // For each node: whether it is a constant, whether it is bounded.
     let mut facts: FxHashMap<ExprId, (bool, bool)> = FxHashMap::default();
-    let mut order = Vec::new();
-    let mut stack = vec![root];
-    let mut seen = FxHashSet::default();
-    while let Some(next) = stack.pop() {
-        if seen.insert(next) {
-            order.push(next);
-            for_each_child(program.exprs.node(next), |child| stack.push(child));
-        }
-    }
-    order.sort_unstable();
+    let order = program.exprs.reachable(root);
     for at in order {
         let node = program.exprs.node(at);
         let of = |e: &ExprId| facts[e];

@@ -6,10 +6,10 @@
 //! NETSOR⊤⁺ (TP IIb App. D.1.1), and the reason why attention at 1/sqrt(d) is outside of the theory.
 
 use num_traits::{One, Signed, Zero};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::Missing;
-use crate::expr::{Expr, ExprId, Exprs, for_each_child};
+use crate::expr::{Expr, ExprId, Exprs};
 use crate::func::Smoothness;
 use crate::number::{Number, Power};
 use crate::program::{Dim, Instr, Kind, Program, ValueId, value_of};
@@ -113,16 +113,7 @@ struct Terms<'a> {
 impl Terms<'_> {
     /// A bound on the order of a term.
     fn order(&mut self, root: ExprId) -> Power {
-        let mut order = Vec::new();
-        let mut stack = vec![root];
-        let mut seen = FxHashSet::default();
-        while let Some(next) = stack.pop() {
-            if seen.insert(next) {
-                order.push(next);
-                for_each_child(self.exprs.node(next), |child| stack.push(child));
-            }
-        }
-        order.sort_unstable();
+        let order = self.exprs.reachable(root);
         let mut known: FxHashMap<ExprId, Power> = FxHashMap::default();
         for at in order {
             let bound = match self.exprs.node(at).clone() {
@@ -169,16 +160,7 @@ impl Terms<'_> {
     fn at_zero(&mut self, root: ExprId) -> (ExprId, Option<Power>) {
         let mut theta: Option<Power> = None;
         let zero = self.exprs.integer(0);
-        let mut order = Vec::new();
-        let mut stack = vec![root];
-        let mut seen = FxHashSet::default();
-        while let Some(next) = stack.pop() {
-            if seen.insert(next) {
-                order.push(next);
-                for_each_child(self.exprs.node(next), |child| stack.push(child));
-            }
-        }
-        order.sort_unstable();
+        let order = self.exprs.reachable(root);
         let mut done: FxHashMap<ExprId, ExprId> = FxHashMap::default();
         for at in order {
             let node = self.exprs.node(at).clone();
