@@ -279,6 +279,14 @@ impl Exprs {
         roots.iter().map(|root| done[root]).collect()
     }
 
+    /// The term with every occurrence of the subterm `from` replaced by `to`, built again by the simplifying
+    /// constructors; neither may mention variables that a sum in the term binds.
+    pub fn replace_term(&mut self, root: ExprId, from: ExprId, to: ExprId) -> ExprId {
+        let mut done: FxHashMap<ExprId, ExprId> = FxHashMap::default();
+        done.insert(from, to);
+        self.rebuild(root, &mut done, &mut |pool, node| pool.simplified(node.clone()))
+    }
+
     /// Every reference in the term, each syntactically distinct one once, in a fixed order; sums are looked into
     /// without opening them, so indices may be bound.
     pub fn refs(&self, root: ExprId) -> Vec<(Symbol, Indices)> {

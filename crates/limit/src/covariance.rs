@@ -105,7 +105,7 @@ impl Deriver<'_> {
     }
 
     /// A definition for an expression over `Var(0..arity)`, unless it is small enough to stand for itself.
-    fn named(&mut self, expr: ExprId, arity: usize) -> ExprId {
+    pub(crate) fn named(&mut self, expr: ExprId, arity: usize) -> ExprId {
         match self.graph.pool.node(expr) {
             Expr::Const(_) | Expr::Ref(..) | Expr::Table(..) => expr,
             _ => {

@@ -72,6 +72,23 @@ pub enum LimitError {
         /// The value.
         name: String,
     },
+    /// A jump along a curve: its derivative is no density of a linear form.
+    #[error(
+        "in the derivative with respect to `{name}` a function jumps where a nonlinear function of Gaussian variables is \
+         0; write the jump in a linear one"
+    )]
+    JumpAlongCurve {
+        /// The value.
+        name: String,
+    },
+    /// Something that is no number of the data.
+    #[error("there is no derivative with respect to `{name}`: {reason}; expected a number of the program's data")]
+    NoDatum {
+        /// The value.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The expansion into monomials grew too large.
     #[error("the expectation of `{name}` expands to more than {limit} terms")]
     TooManyTerms {

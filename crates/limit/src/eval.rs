@@ -201,6 +201,10 @@ impl<'g> Evaluator<'g> {
         let graph = self.graph;
         let value = stacker::maybe_grow(128 * 1024, 8 * 1024 * 1024, || match &graph.def(id).body {
             Body::Scalar(expr) => self.expr(*expr, &at, &[]),
+            Body::Quotient { numerator, denominator, size, power } => {
+                let [numerator, denominator, size] = [numerator, denominator, size].map(|&e| self.expr(e, &at, &[]));
+                quotient(numerator?, denominator?, size?, power_to_f64(*power))
+            }
             Body::Expect { integrand, covariance, parameters } => {
                 let covariance: Vec<Value> =
                     covariance.iter().map(|&c| self.expr(c, &at, &[])).collect::<Result<_, _>>()?;
@@ -406,6 +410,39 @@ fn flat(at: &[u32], sizes: impl IntoIterator<Item = usize>) -> Result<usize, Lim
     })
 }
 
+/// A remainder of a variance that is no larger, relative to the variance, is rounding: what is dropped with it is below
+/// its square root, 3e-8, as is what rounding leaves of the numerator divided by it.
+const ROUNDING: f64 = 1e-15;
+
+/// [`Body::Quotient`].
+fn quotient(numerator: Value, denominator: Value, size: Value, power: f64) -> Result<Value, LimitError> {
+    let part = size.value != 0.0;
+    if denominator.value <= ROUNDING * size.value + denominator.error && (part || numerator.value == 0.0) {
+        return Ok(Value { value: 0.0, error: numerator.error });
+    }
+    let scale = real_power(denominator.value, -power);
+    let value = numerator.value * scale;
+    if !value.is_finite() {
+        let what = format!("{} * {}^(-{power})", numerator.value, denominator.value);
+        return Err(LimitError::Domain { what, value });
+    }
+    let relative = power * denominator.error / denominator.value;
+    Ok(Value { value, error: numerator.error * scale + value.abs() * relative })
+}
+
+/// `x^p`; square roots of variances are everywhere: they are taken exactly rounded.
+fn real_power(x: f64, p: f64) -> f64 {
+    if p == 0.5 {
+        x.sqrt()
+    } else if p == -0.5 {
+        1.0 / x.sqrt()
+    } else if p.fract() == 0.0 && p.abs() <= 64.0 {
+        x.powi(p as i32)
+    } else {
+        netsor_num::Real::powf(x, p)
+    }
+}
+
 /// A node that is neither a leaf with indices nor a sum, from its children.
 fn arithmetic(node: &Expr, done: &FxHashMap<ExprId, Value>) -> Result<Value, LimitError> {
     let of = |id: &ExprId| done[id];
@@ -427,21 +464,9 @@ fn arithmetic(node: &Expr, done: &FxHashMap<ExprId, Value>) -> Result<Value, Lim
         Expr::Pow(a, p) => {
             let a = of(a);
             let p = power_to_f64(*p);
-            // Square roots of variances are everywhere: take them exactly rounded.
-            let power = |x: f64, p: f64| {
-                if p == 0.5 {
-                    x.sqrt()
-                } else if p == -0.5 {
-                    1.0 / x.sqrt()
-                } else if p.fract() == 0.0 && p.abs() <= 64.0 {
-                    x.powi(p as i32)
-                } else {
-                    netsor_num::Real::powf(x, p)
-                }
-            };
             Value {
-                value: power(a.value, p),
-                error: if a.error == 0.0 { 0.0 } else { (p * power(a.value, p - 1.0)).abs() * a.error },
+                value: real_power(a.value, p),
+                error: if a.error == 0.0 { 0.0 } else { (p * real_power(a.value, p - 1.0)).abs() * a.error },
             }
         }
         Expr::Apply(func, args) => {

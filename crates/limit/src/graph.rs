@@ -5,6 +5,7 @@
 //! quantities that are equal by construction are one definition.
 
 use netsor_ir::expr::Symbol;
+use netsor_ir::number::Power;
 use netsor_ir::{Axis, Dim, ExprId, Exprs, Id, Instr, Kind, Program};
 
 /// The id of a definition.
@@ -38,6 +39,30 @@ pub enum Body {
     },
     /// A scalar expression over data and earlier definitions.
     Scalar(ExprId),
+    /// `numerator denominator^(-power)` for a denominator that is not negative; 0 where it is 0 up to rounding, relative
+    /// to `size`, of which it is a part: a variance that is left after something is known. Whoever puts in numbers
+    /// decides. With a `size` of 0 only `0 / 0` is 0.
+    Quotient {
+        /// The numerator.
+        numerator: ExprId,
+        /// The denominator.
+        denominator: ExprId,
+        /// What rounding of the denominator is relative to.
+        size: ExprId,
+        /// Its exponent, with a minus sign.
+        power: Power,
+    },
+}
+
+impl Body {
+    /// The expressions over data and earlier definitions in it; an integrand, which is over slots, is none of them.
+    pub fn exprs(&self) -> Vec<ExprId> {
+        match self {
+            Self::Expect { covariance, parameters, .. } => covariance.iter().chain(parameters).copied().collect(),
+            Self::Scalar(expr) => vec![*expr],
+            Self::Quotient { numerator, denominator, size, .. } => vec![*numerator, *denominator, *size],
+        }
+    }
 }
 
 /// What a symbol of the graph's pool stands for.

@@ -39,6 +39,7 @@
 //! | [`graph`] | the moment graph |
 //! | [`eval`] | numbers |
 //! | [`ztable`] | the limit of every value, with its rule |
+//! | [`derivative`](mod@derivative) | exact derivatives with respect to hyper-parameters and other data |
 //! | [`paths`] | the path formula for the tangent kernel, a second witness |
 //! | [`show`] | expressions as text and LaTeX |
 //!
@@ -47,7 +48,9 @@
 mod closed_form;
 mod covariance;
 mod definitions;
+mod delta;
 mod density;
+pub mod derivative;
 pub mod derive;
 mod error;
 pub mod eval;
@@ -55,6 +58,7 @@ mod expectation;
 pub mod graph;
 mod order;
 pub mod paths;
+mod price;
 mod product;
 pub mod show;
 mod slots;
@@ -63,6 +67,7 @@ mod terms;
 mod widths;
 pub mod ztable;
 
+pub use derivative::{Datum, Differentiator};
 pub use derive::Deriver;
 pub use error::LimitError;
 pub use eval::{Data, Evaluator, Value};

@@ -33,6 +33,13 @@ pub fn definition(graph: &Graph, program: &Program, def: DefId, notation: Notati
     let printer = Printer { graph, program, notation, indices: &[] };
     match &graph.def(def).body {
         Body::Scalar(expr) => printer.expr(*expr, 0),
+        Body::Quotient { numerator, denominator, power, .. } => {
+            let (top, bottom) = (printer.expr(*numerator, 2), printer.expr(*denominator, 3));
+            match notation {
+                Notation::Text => format!("{top} * {bottom}^(-{power})"),
+                Notation::Latex => format!("{top}\\,{{{bottom}}}^{{-{power}}}"),
+            }
+        }
         Body::Expect { integrand, covariance, parameters } => {
             let slots = (0..).take_while(|k| k * (k + 1) / 2 < covariance.len()).count();
             let mut text = match notation {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::TransformError;
 use super::backprop::{Backprop, Gradient, OutputAdjoint, Seed, backprop, width_power};
 use crate::calculus::{Derivative, Occurrence};
-use crate::expr::{Expr, ExprId};
+use crate::expr::{Expr, ExprId, Symbol};
 use crate::id::Id;
 use crate::index::{Guard, Index};
 use crate::network::Network;
@@ -322,8 +322,12 @@ fn linear_parts(
     match &value.instr {
         Instr::Map(expr) => {
             let mut fresh = 1000;
-            let all = |_| true;
-            let occurrences = program.exprs.occurrences(*expr, Derivative::Pointwise, &mut fresh, &all);
+            // Scalar data are numbers that the caller knows: coefficients like any other.
+            let random = |s: Symbol| {
+                let value = network.program.value(value_of(s));
+                !(matches!(value.instr, Instr::Data) && value.ty.kind == Kind::Scalar)
+            };
+            let occurrences = program.exprs.occurrences(*expr, Derivative::Pointwise, &mut fresh, &random);
             let vector = |v: ValueId| matches!(network.program.value(v).ty.kind, Kind::Vector(_));
             for occurrence in occurrences {
                 let source = value_of(occurrence.symbol);

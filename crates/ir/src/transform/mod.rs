@@ -14,6 +14,7 @@ pub mod parametrize;
 pub mod reduce;
 pub mod sgd;
 pub mod tangent;
+pub mod tunable;
 pub mod unroll;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use parametrize::{Constant, Parametrization, parametrize};
 pub use reduce::{is_reduced, reduce, reduce_network};
 pub use sgd::{Condition, Decay, Loss, Readouts, Sgd, TrainedOutput, Training, unroll_sgd};
 pub use tangent::{Direction, DirectionMode, Tangents};
+pub use tunable::{Act, HyperParameter, Tunable, tunable};
 pub use unroll::{unroll_network, unroll_program};
 
 /// Why a network cannot be transformed.
@@ -115,6 +117,14 @@ pub enum TransformError {
         /// The parameter.
         name: String,
         /// Why.
+        reason: String,
+    },
+    /// A hyper-parameter has nothing to act on.
+    #[error("the hyper-parameter `{name}` cannot be tuned: {reason}")]
+    NotTunable {
+        /// The hyper-parameter.
+        name: String,
+        /// What is in the way.
         reason: String,
     },
     /// A definition refers to something that does not exist.

@@ -262,7 +262,7 @@ fn times_width(program: &mut Program, expr: ExprId, power: Power) -> ExprId {
 }
 
 /// The number that a covariance is, apart from powers of the width, where it is one: `c`, or `[i = i'] c`.
-fn constant_of(program: &Program, covariance: ExprId) -> Option<Number> {
+pub(super) fn constant_of(program: &Program, covariance: ExprId) -> Option<Number> {
     match program.exprs.node(covariance) {
         Expr::Const(number) => Some(number.clone()),
         Expr::Width(_) => Some(Number::one()),
