@@ -44,6 +44,12 @@ pub enum KernelError {
         /// The data value.
         name: String,
     },
+    /// Data that has no batch axis and no numbers.
+    #[error("data `{name}` is shared by all inputs: give its numbers when the kernel is lowered")]
+    Shared {
+        /// The data value.
+        name: String,
+    },
     /// Data of the wrong size.
     #[error("data `{name}`: expected {rows} rows of {columns} numbers, found {found} numbers")]
     DataSize {

@@ -125,6 +125,11 @@ pub(crate) fn execute(
                 *o = power(vals[0].at(j), p.0);
             }
         }
+        Op::Quotient { power: p, .. } => {
+            for (j, o) in out.iter_mut().enumerate() {
+                *o = quotient(vals[0].at(j), vals[1].at(j), vals[2].at(j), p.0);
+            }
+        }
         Op::Apply(func, _) => apply(func.name(), vals, out),
         Op::Inverse(_) => {
             for (j, o) in out.iter_mut().enumerate() {
@@ -306,6 +311,12 @@ fn power(x: f64, p: f64) -> f64 {
     } else {
         netsor_num::Real::powf(x, p)
     }
+}
+
+/// [`netsor_limit::graph::Body::Quotient`], decided as its evaluator does.
+fn quotient(numerator: f64, denominator: f64, size: f64, p: f64) -> f64 {
+    let nothing = denominator <= netsor_limit::eval::ROUNDING * size;
+    if nothing && (size != 0.0 || numerator == 0.0) { 0.0 } else { numerator * power(denominator, -p) }
 }
 
 /// The operands as slices; numbers are repeated.

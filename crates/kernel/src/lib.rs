@@ -59,5 +59,5 @@ mod series;
 
 pub use error::KernelError;
 pub use inputs::{Inputs, KernelMatrices, Options, Statistics};
-pub use lower::{At, Query, lower};
+pub use lower::{At, Query, Shared, lower, lower_with};
 pub use plan::{Plan, PlanSize};

@@ -4,10 +4,12 @@
 //! all others at fixed positions. Sums over finite axes are expanded, except inner products of data, which are kept
 //! whole. Expectations are recognised by their integrands and covariances, never by the network they come from.
 
+use std::collections::BTreeMap;
+
 use netsor_ir::expr::{Expr, ExprId, Sum, Symbol, for_each_child};
 use netsor_ir::index::{for_each_assignment, position};
 use netsor_ir::number::{power_to_f64, to_f64};
-use netsor_ir::{Axis, Dim, Id, Index, Indices, Kind, Program};
+use netsor_ir::{Axis, Dim, Id, Index, Indices, Kind, Program, ValueId};
 use netsor_limit::Graph;
 use netsor_limit::graph::{Body, DefId, Leaf};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -69,9 +71,41 @@ impl Query {
 /// # Errors
 /// If an entry depends on other inputs than its own two, or an integrand cannot be compiled.
 pub fn lower(graph: &Graph, program: &Program, queries: &[Query]) -> Result<Plan, KernelError> {
+    lower_with(graph, program, queries, &Shared::new())
+}
+
+/// Numbers of data that all inputs share: hyper-parameters, and other data without a batch axis.
+///
+/// A family is a flat array with the last index fastest; for vectors of constant dimension the coordinate comes last.
+pub type Shared = BTreeMap<ValueId, Vec<f64>>;
+
+/// [`lower`] with numbers for data that all inputs share. They are constants of the plan: lower again for others, which
+/// takes little beside a run.
+///
+/// # Errors
+/// As for [`lower`], and if such data has no numbers, numbers of another count, or numbers that are not finite.
+pub fn lower_with(graph: &Graph, program: &Program, queries: &[Query], shared: &Shared) -> Result<Plan, KernelError> {
+    for (&value, numbers) in shared {
+        let Some(definition) = program.values.get(value.index()) else {
+            return Err(KernelError::Lower(format!("there is no value number {}", value.index())));
+        };
+        let coordinates = match definition.ty.kind {
+            Kind::Vector(Dim::Finite(size)) => size as usize,
+            _ => 1,
+        };
+        let (name, found) = (definition.name.clone(), numbers.len());
+        let columns = program.family_sizes(value).iter().product::<usize>() * coordinates;
+        if columns != found {
+            return Err(KernelError::DataSize { name, rows: 1, columns, found });
+        }
+        if let Some(column) = numbers.iter().position(|x| !x.is_finite()) {
+            return Err(KernelError::NotFinite { name, row: 0, column, value: numbers[column] });
+        }
+    }
     let mut lowering = Lowering {
         graph,
         program,
+        shared,
         ones: Nodes::default(),
         pairs: Nodes::default(),
         data: Vec::new(),
@@ -165,6 +199,7 @@ impl Value {
 pub(crate) struct Lowering<'a> {
     pub(crate) graph: &'a Graph,
     program: &'a Program,
+    shared: &'a Shared,
     ones: Nodes,
     pairs: Nodes,
     data: Vec<DataInfo>,
@@ -304,6 +339,7 @@ impl Lowering<'_> {
     fn leaf(&mut self, symbol: Symbol, at: &[At]) -> Result<Value, KernelError> {
         match self.graph.leaf(symbol) {
             Leaf::Def(def) => self.def(def, at.to_vec()),
+            Leaf::Value(value) if self.shared.contains_key(&value) => self.shared(value, at),
             Leaf::Value(value) => {
                 let (data, side, rest) = self.data(value, at)?;
                 let offset = match self.program.value(value).ty.kind {
@@ -322,8 +358,23 @@ impl Lowering<'_> {
         }
     }
 
+    /// A number that all inputs share.
+    fn shared(&self, value: ValueId, at: &[At]) -> Result<Value, KernelError> {
+        let mut sizes = self.program.family_sizes(value);
+        if let Kind::Vector(Dim::Finite(size)) = self.program.value(value).ty.kind {
+            sizes.push(size as usize);
+        }
+        let mut flat = 0;
+        for (position, size) in at.iter().zip(sizes) {
+            let At::Fixed(p) = position else { return Err(KernelError::DependsOnPosition { what: "shared number" }) };
+            flat = flat * size + *p as usize;
+        }
+        let outside = || KernelError::Lower(format!("a position outside of `{}`", self.program.value(value).name));
+        self.shared[&value].get(flat).map(|&x| Value::constant(x)).ok_or_else(outside)
+    }
+
     /// The number of a data value, the side it belongs to, and its indices after the first.
-    fn data(&mut self, value: netsor_ir::ValueId, at: &[At]) -> Result<(u32, Side, Vec<u32>), KernelError> {
+    fn data(&mut self, value: ValueId, at: &[At]) -> Result<(u32, Side, Vec<u32>), KernelError> {
         let definition = self.program.value(value);
         let name = || definition.name.clone();
         let side = match at.first() {
@@ -332,7 +383,8 @@ impl Lowering<'_> {
             Some(&At::Fixed(position)) if !definition.ty.family.is_empty() => {
                 return Err(KernelError::MixesInputs { name: name(), position });
             }
-            _ => return Err(KernelError::BatchAxis { name: name() }),
+            None => return Err(KernelError::Shared { name: name() }),
+            Some(At::Fixed(_)) => return Err(KernelError::BatchAxis { name: name() }),
         };
         let rest = at[1..]
             .iter()
@@ -357,7 +409,7 @@ impl Lowering<'_> {
         Ok((data as u32, side, rest))
     }
 
-    fn flat(&self, value: netsor_ir::ValueId, positions: &[u32]) -> u32 {
+    fn flat(&self, value: ValueId, positions: &[u32]) -> u32 {
         let axes = self.program.value(value).ty.family.iter().skip(1);
         positions.iter().zip(axes).fold(0, |flat, (&p, &axis)| flat * self.graph.axis_size(axis) + p)
     }
@@ -369,6 +421,19 @@ impl Lowering<'_> {
         let graph = self.graph;
         let value = match &graph.def(id).body {
             Body::Scalar(expr) => self.expr(*expr, &at, &[])?,
+            Body::Quotient { numerator, denominator, size, power } => {
+                let values = [*numerator, *denominator, *size].map(|e| self.expr(e, &at, &[]));
+                let [numerator, denominator, size] = values;
+                let (numerator, denominator) = (numerator?.collected(), denominator?);
+                if numerator.as_constant() == Some(0.0) {
+                    numerator
+                } else {
+                    let [numerator, denominator, size] =
+                        [self.arg(numerator)?, self.arg(denominator)?, self.arg(size?)?];
+                    let power = Real(power_to_f64(*power));
+                    Value::of(self.op(Op::Quotient { numerator, denominator, size, power })?)
+                }
+            }
             Body::Expect { integrand, covariance, parameters } => {
                 let mut all = |exprs: &[ExprId]| -> Result<Vec<Value>, KernelError> {
                     exprs.iter().map(|&e| self.expr(e, &at, &[]).map(Value::collected)).collect()
@@ -470,7 +535,7 @@ impl Lowering<'_> {
 struct InnerProduct {
     /// The bound variable of the coordinate.
     variable: usize,
-    vectors: Vec<(netsor_ir::ValueId, Indices)>,
+    vectors: Vec<(ValueId, Indices)>,
     others: Vec<ExprId>,
     sign: f64,
 }
@@ -492,6 +557,9 @@ impl InnerProduct {
                 }
                 let Expr::Ref(symbol, indices) = graph.pool.node(factor) else { return None };
                 let Leaf::Value(value) = graph.leaf(*symbol) else { return None };
+                if lowering.shared.contains_key(&value) {
+                    return None;
+                }
                 let Kind::Vector(Dim::Finite(size)) = lowering.program.value(value).ty.kind else { return None };
                 let once = indices.iter().filter(|&&i| i == coordinate).count() == 1;
                 let axis: Id<Axis> = sum.axes[variable - base];

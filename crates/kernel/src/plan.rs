@@ -104,6 +104,13 @@ pub(crate) enum Op {
     Div(Arg, Arg),
     Power(Arg, Real),
     Apply(Func, Vec<Arg>),
+    /// `numerator denominator^(-power)`, 0 where the denominator is 0 up to rounding relative to `size`.
+    Quotient {
+        numerator: Arg,
+        denominator: Arg,
+        size: Arg,
+        power: Real,
+    },
     /// `1 / x`, 0 where `x` is 0.
     Inverse(Arg),
     /// `cov inv_u inv_v` with inverse deviations, in [-1, 1].
@@ -195,6 +202,9 @@ impl Op {
             Self::Product(a, b) => Self::Product(f(a), f(b)),
             Self::Div(a, b) => Self::Div(f(a), f(b)),
             Self::Power(a, p) => Self::Power(f(a), p),
+            Self::Quotient { numerator, denominator, size, power } => {
+                Self::Quotient { numerator: f(numerator), denominator: f(denominator), size: f(size), power }
+            }
             Self::Apply(func, args) => Self::Apply(func, args.into_iter().map(f).collect()),
             Self::Inverse(a) => Self::Inverse(f(a)),
             Self::Correlation { cov, inv_u, inv_v } => {

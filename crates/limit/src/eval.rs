@@ -412,7 +412,7 @@ fn flat(at: &[u32], sizes: impl IntoIterator<Item = usize>) -> Result<usize, Lim
 
 /// A remainder of a variance that is no larger, relative to the variance, is rounding: what is dropped with it is below
 /// its square root, 3e-8, as is what rounding leaves of the numerator divided by it.
-const ROUNDING: f64 = 1e-15;
+pub const ROUNDING: f64 = 1e-15;
 
 /// [`Body::Quotient`].
 fn quotient(numerator: Value, denominator: Value, size: Value, power: f64) -> Result<Value, LimitError> {
