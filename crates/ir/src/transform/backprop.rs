@@ -51,6 +51,9 @@ pub struct OutputAdjoint {
     pub cotangent: Option<ValueId>,
     /// One entry a use of each trained parameter.
     pub gradients: Vec<Gradient>,
+    /// The adjoint of each value that the output depends on and that depends on a trained parameter: over the value's
+    /// family, then the seeds that are not aligned with it.
+    pub adjoints: BTreeMap<ValueId, ValueId>,
 }
 
 /// A forward and backward pass.
@@ -215,11 +218,14 @@ impl<'a> Sweep<'a> {
                 self.collect_mentions(id, &mut mentions);
             }
         }
+        let adjoints = self.adjoints.iter().enumerate();
+        let adjoints = adjoints.filter_map(|(k, a)| Some((ValueId::new(k), a.as_ref()?.value))).collect();
         Ok(OutputAdjoint {
             output: self.output,
             seeds: self.seeds,
             cotangent: self.cotangent,
             gradients: self.gradients,
+            adjoints,
         })
     }
 

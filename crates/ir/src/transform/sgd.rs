@@ -116,6 +116,8 @@ pub struct Training {
     /// For each time, the value that each value of the network's forward and backward pass has then, where the program
     /// has it: ids of [`super::backprop()`] with [`super::Seed::Components`] to ids of the program.
     pub times: Vec<BTreeMap<ValueId, ValueId>>,
+    /// For each time, the deviation `n^r (x_t - ref)` of each such value that has one.
+    pub deviations: Vec<BTreeMap<ValueId, ValueId>>,
 }
 
 /// One output during training. All families are over the output's family, then its component if it has more than one.
@@ -211,8 +213,11 @@ impl Training {
             chi: all(&o.chi),
         });
         let conditions = self.conditions.iter().map(|c| Condition { data: at(c.data), ..*c }).collect();
-        let times = self.times.iter().map(|t| t.iter().filter_map(|(&old, &v)| Some((old, whole(v)?))).collect());
-        Ok(Self { outputs: outputs.collect(), conditions, times: times.collect(), program })
+        let left = |times: &[BTreeMap<ValueId, ValueId>]| {
+            times.iter().map(|t| t.iter().filter_map(|(&old, &v)| Some((old, whole(v)?))).collect()).collect()
+        };
+        let (times, deviations) = (left(&self.times), left(&self.deviations));
+        Ok(Self { outputs: outputs.collect(), conditions, times, deviations, program })
     }
 }
 

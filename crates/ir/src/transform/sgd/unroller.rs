@@ -168,7 +168,13 @@ impl Unroller<'_> {
             let found = at.iter().enumerate().filter_map(|(k, v)| Some((ValueId::new(k), whole(v)?)));
             found.collect()
         });
-        Ok(Training { times: times.collect(), program: self.program, outputs, conditions: self.conditions })
+        let deviation = |(k, version): (usize, &Option<Version>)| match version {
+            Some(Version::Sum { delta, .. }) => Some((ValueId::new(k), *delta)),
+            _ => None,
+        };
+        let deviations = self.versions.iter().map(|at| at.iter().enumerate().filter_map(deviation).collect());
+        let (times, deviations) = (times.collect(), deviations.collect());
+        Ok(Training { times, deviations, program: self.program, outputs, conditions: self.conditions })
     }
 
     fn declare_outputs(&mut self) -> Result<Vec<TrainedOutput>, TransformError> {
