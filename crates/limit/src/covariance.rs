@@ -75,9 +75,8 @@ impl Deriver<'_> {
                         let x = self.operand(first.vector, Some(variable))?.coefficient;
                         let y = self.operand(second.vector, Some(variable))?.coefficient;
                         let y = self.instantiate(y, &shift);
-                        let axis = self.graph.coordinate_axis(size);
                         let product = self.graph.pool.mul(x, y);
-                        self.graph.pool.sum(&[(variable, axis)], [], product)
+                        self.sum_of_coordinates(variable, size, product)
                     }
                     Dim::Width(_) => {
                         let x = self.operand(first.vector, None)?.coefficient;

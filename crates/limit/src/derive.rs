@@ -102,6 +102,11 @@ impl<'p> Deriver<'p> {
         self.program
     }
 
+    /// `Z` of what was derived so far.
+    pub(crate) fn derived(&self) -> impl Iterator<Item = &ZVar> {
+        self.z.iter().flatten()
+    }
+
     /// The moment graph derived so far.
     pub fn graph(&self) -> &Graph {
         &self.graph

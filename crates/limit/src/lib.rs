@@ -41,6 +41,8 @@
 //! | [`ztable`] | the limit of every value, with its rule |
 //! | [`derivative`](mod@derivative) | exact derivatives with respect to hyper-parameters and other data |
 //! | [`paths`] | the path formula for the tangent kernel, a second witness |
+//! | [`independence`] | the answer under gradient independence, and the smallest program that shows the difference |
+//! | [`induction`] | the induction of the proof of Theorem 5.3, checked for a network |
 //! | [`show`] | expressions as text and LaTeX |
 //!
 //! It knows nothing of finite width: that its numbers agree with simulation is evidence, not construction.
@@ -56,6 +58,8 @@ mod error;
 pub mod eval;
 mod expectation;
 pub mod graph;
+pub mod independence;
+pub mod induction;
 mod order;
 pub mod paths;
 mod price;
@@ -63,6 +67,7 @@ mod product;
 pub mod show;
 mod slots;
 mod stein;
+mod tables;
 mod terms;
 mod widths;
 pub mod ztable;

@@ -17,6 +17,8 @@
 //! depends on `Zhat^g` also where the program does not say so, and these are the return paths. Both are here, and their
 //! difference is what gradient independence costs.
 
+mod forward;
+
 use std::collections::BTreeMap;
 
 use netsor_ir::calculus::Derivative;
@@ -29,6 +31,8 @@ use rustc_hash::FxHashMap;
 
 use crate::derive::Deriver;
 use crate::error::LimitError;
+
+pub use forward::PairSums;
 
 /// What the derivatives in the path formula are taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -416,6 +416,12 @@ pub(crate) fn multiplied_out(graph: &mut Graph, id: ExprId) -> ExprId {
     total
 }
 
+/// The expression as a sum of monomials, factors in ascending order; `None` if there are too many.
+pub(crate) fn monomials(graph: &mut Graph, id: ExprId) -> Option<Vec<(Vec<ExprId>, Number)>> {
+    let found = Polynomials { graph, known: FxHashMap::default() }.of(id)?;
+    Some(found.iter().map(|(factors, coefficient)| (factors.clone(), coefficient.clone())).collect())
+}
+
 /// Factors in ascending order, with their coefficient.
 type Monomials = BTreeMap<Vec<ExprId>, Number>;
 

@@ -1,0 +1,81 @@
+//! Equality of Z-expressions modulo `Zhat^{W u}` (TP IIb App. Def. D.4).
+
+use indexmap::IndexMap;
+use netsor_ir::expr::{Expr, ExprId};
+use netsor_ir::program::value_of;
+use netsor_ir::{Instr, ValueId};
+
+use super::canonical::{Canonical, Split};
+use super::roots::normal_form;
+use crate::derive::Deriver;
+use crate::error::LimitError;
+use crate::terms::scalar_part;
+use crate::widths::identically_zero;
+
+impl Deriver<'_> {
+    /// What is left of an expression when every scalar multiple of a base variable `Zhat^{W u}`, for the matrix and side
+    /// of `side`, is dropped and all like terms are joined; `None` if nothing is.
+    ///
+    /// Sound: what is dropped or joined is so identically. `None` is therefore a proof; an expression that is left may
+    /// still be zero by an identity that is not seen.
+    pub(super) fn left_modulo(
+        &mut self,
+        expr: ExprId,
+        side: Option<(ValueId, bool)>,
+        name: &str,
+    ) -> Result<Option<ExprId>, LimitError> {
+        let grouped = Canonical::new(self, Split::ByScalars).of(expr);
+        let Some(rest) = self.left_over(grouped, side, name)? else { return Ok(None) };
+        let split = Canonical::new(self, Split::Fully).of(rest);
+        Ok(self.left_over(split, side, name)?.map(|_| rest))
+    }
+
+    fn left_over(
+        &mut self,
+        expr: ExprId,
+        side: Option<(ValueId, bool)>,
+        name: &str,
+    ) -> Result<Option<ExprId>, LimitError> {
+        let terms = self.expander.expand(&mut self.graph, expr, name)?;
+        let mut scalars: IndexMap<(Vec<ExprId>, Vec<ExprId>), ExprId> = IndexMap::new();
+        let mut sums = Vec::new();
+        for term in &terms {
+            if let ([single], []) = (&term.bare[..], &term.opaque[..])
+                && self.is_product_of(*single, side)
+            {
+                continue;
+            }
+            let scalar = scalar_part(&mut self.graph, term);
+            if !term.variables.is_empty() {
+                let random = self.graph.pool.mul_all(term.bare.iter().chain(&term.opaque).copied());
+                let body = self.graph.pool.mul(scalar, random);
+                sums.push(self.graph.pool.sum(&term.variables, term.guards.iter().cloned(), body));
+                continue;
+            }
+            let (mut bare, mut opaque) = (term.bare.clone(), term.opaque.clone());
+            bare.sort_unstable();
+            opaque.sort_unstable();
+            let zero = self.graph.pool.integer(0);
+            let total = scalars.entry((bare, opaque)).or_insert(zero);
+            *total = self.graph.pool.add(*total, scalar);
+        }
+        for ((bare, opaque), scalar) in scalars {
+            let scalar = normal_form(&mut self.graph, scalar);
+            if !identically_zero(&mut self.graph, scalar) {
+                let random = self.graph.pool.mul_all(bare.into_iter().chain(opaque));
+                sums.push(self.graph.pool.mul(scalar, random));
+            }
+        }
+        // Functions that were kept whole may still cancel when they are multiplied out.
+        let rest = self.graph.pool.add_all(sums);
+        if identically_zero(&mut self.graph, rest) { Ok(None) } else { Ok(Some(rest)) }
+    }
+
+    fn is_product_of(&self, base: ExprId, side: Option<(ValueId, bool)>) -> bool {
+        let (Some((of, from_left)), Expr::Ref(symbol, _)) = (side, self.graph.pool.node(base)) else { return false };
+        match &self.program.value(value_of(*symbol)).instr {
+            Instr::MatMul { matrix, transposed, .. } => matrix.value == of && *transposed == from_left,
+            _ => false,
+        }
+    }
+}
