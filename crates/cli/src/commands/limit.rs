@@ -1,5 +1,7 @@
 //! `netsor limit`: the Z table, and the numbers of the limit.
 
+mod independence;
+mod induction;
 mod paths;
 
 use std::process::ExitCode;
@@ -10,6 +12,7 @@ use netsor_ir::syntax::Item;
 use netsor_ir::transform::kernels;
 use netsor_ir::{ExprId, Instr, Kind, Network, Program, ValueId};
 use netsor_lab::format;
+use netsor_limit::independence::Counterexample;
 use netsor_limit::ztable::ZTable;
 use netsor_limit::{Data, Deriver, Evaluator, Tolerance};
 use serde_json::{Value, json};
@@ -24,6 +27,7 @@ Examples:
   netsor limit examples/square.netsor --moment a,b --moment b,b
   netsor limit examples/mlp.netsor --data 'xi=[[1,0,0],[0,1,0],[0,0,1],[1,1,1]]'
   netsor limit examples/tied.netsor --paths --data 'xi=[[1,0],[0,1],[1,1]]'
+  netsor limit examples/tied.netsor --induction
   netsor limit examples/tied.netsor --latex
 
 A network's data are needed for its kernels; without them only the table is printed.";
@@ -45,6 +49,11 @@ pub(crate) struct LimitArgs {
     /// The tangent kernel by the path formula, too: as printed in the paper, and with return paths
     #[arg(long, conflicts_with = "latex")]
     paths: bool,
+    /// Check the induction of the proof of Theorem 5.3 (eq. 107) for every G-var instead, after this many steps of
+    /// training
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "1",
+          conflicts_with_all = ["latex", "paths", "moment", "data"])]
+    induction: Option<usize>,
     /// Print JSON
     #[arg(long, conflicts_with = "latex")]
     json: bool,
@@ -61,6 +70,8 @@ struct Number {
     error: f64,
     /// How its expectations were found.
     method: String,
+    /// What it would be if `W'` were independent of `W`, where that is another number.
+    independent: Option<f64>,
 }
 
 /// A symbolic result with the family that it ranges over.
@@ -68,6 +79,15 @@ struct Wanted {
     name: String,
     expr: ExprId,
     sizes: Vec<usize>,
+    /// What it is of its program, if it is anything by itself.
+    of: Option<Of>,
+}
+
+/// A scalar of a program, or the mean of a product.
+#[derive(Clone, Copy)]
+enum Of {
+    Scalar(ValueId),
+    Moment(ValueId, ValueId),
 }
 
 /// Derives, evaluates and prints.
@@ -78,6 +98,12 @@ pub(crate) fn run(args: &LimitArgs) -> anyhow::Result<ExitCode> {
     let tolerance = Tolerance { absolute: args.tolerance, relative: args.tolerance, ..Tolerance::default() };
     let item = args.source.one_item()?;
     let program = item.program();
+    if let Some(steps) = args.induction {
+        let Item::Network(network) = &item else {
+            bail!("--induction: `{}` is a program; only a network is trained", program.name);
+        };
+        return induction::run(network, steps, args.json);
+    }
     if args.paths && !matches!(item, Item::Network(_)) {
         bail!("--paths: `{}` is a program; only a network has a tangent kernel", program.name);
     }
@@ -90,24 +116,33 @@ pub(crate) fn run(args: &LimitArgs) -> anyhow::Result<ExitCode> {
     let has_data = data_of(program).next().is_some();
     let given = args.data.read(program)?;
     let mut numbers = Vec::new();
+    let mut counterexample = None;
     if !has_data || !given.is_empty() || !args.moment.is_empty() {
         let given = args.data.read_all(program)?;
         let mut wanted = scalars(&mut deriver, program);
         for pair in &args.moment {
             wanted.push(moment(&mut deriver, program, pair)?);
         }
-        numbers.extend(evaluate(deriver, program, &given, &wanted, tolerance)?);
+        let returns = deriver.has_returns();
+        let mut found = evaluate(deriver, program, &given, &wanted, tolerance)?;
+        if returns {
+            counterexample = independence::compare(program, &given, &wanted, &mut found, tolerance)?;
+        }
+        numbers.extend(found);
         if let Item::Network(network) = &item {
-            numbers.extend(network_kernels(network, &given, tolerance)?);
+            let (found, smallest) = network_kernels(network, &given, tolerance)?;
+            numbers.extend(found);
+            counterexample = counterexample.or(smallest);
             if args.paths {
                 numbers.extend(paths::path_kernels(network, &given, tolerance)?);
             }
         }
     }
     if args.json {
-        output::emit_json(&to_json(program, &table, &numbers))?;
+        output::emit_json(&to_json(program, &table, &numbers, counterexample.as_ref()))?;
     } else {
         output::emit(&to_text(&table, &numbers, has_data))?;
+        output::emit(&independence::text(&numbers, counterexample.as_ref()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -122,7 +157,8 @@ fn scalars(deriver: &mut Deriver<'_>, program: &Program) -> Vec<Wanted> {
     ids.into_iter()
         .filter_map(|id| {
             let expr = deriver.scalar(id).ok()?;
-            Some(Wanted { name: program.value(id).name.clone(), expr, sizes: program.family_sizes(id) })
+            let name = program.value(id).name.clone();
+            Some(Wanted { name, expr, sizes: program.family_sizes(id), of: Some(Of::Scalar(id)) })
         })
         .collect()
 }
@@ -142,7 +178,8 @@ fn moment(deriver: &mut Deriver<'_>, program: &Program, pair: &str) -> anyhow::R
     }
     let expr = deriver.second_moment(a, b)?;
     let sizes = [program.family_sizes(a), program.family_sizes(b)].concat();
-    Ok(Wanted { name: format!("E {} {}", program.value(a).name, program.value(b).name), expr, sizes })
+    let name = format!("E {} {}", program.value(a).name, program.value(b).name);
+    Ok(Wanted { name, expr, sizes, of: Some(Of::Moment(a, b)) })
 }
 
 fn evaluate(
@@ -156,7 +193,7 @@ fn evaluate(
     let data = given.iter().fold(Data::new(), |data, (id, numbers)| data.with(*id, numbers.clone()));
     let mut evaluator = Evaluator::new(&graph, program, &data, tolerance)?;
     let mut out = Vec::new();
-    for Wanted { name, expr, sizes } in wanted {
+    for Wanted { name, expr, sizes, .. } in wanted {
         for flat in 0..sizes.iter().product::<usize>() {
             let at = member(sizes, flat);
             let before = evaluator.statistics().clone();
@@ -173,7 +210,7 @@ fn evaluate(
                 method.push(if value.error == 0.0 { "algebra" } else { "from above" });
             }
             let (value, error) = (value.value, value.error);
-            out.push(Number { name: name.clone(), at, value, error, method: method.join(", ") });
+            out.push(Number { name: name.clone(), at, value, error, method: method.join(", "), independent: None });
         }
     }
     Ok(out)
@@ -184,7 +221,7 @@ fn network_kernels(
     network: &Network,
     given: &[(ValueId, Vec<f64>)],
     tolerance: Tolerance,
-) -> anyhow::Result<Vec<Number>> {
+) -> anyhow::Result<(Vec<Number>, Option<Counterexample>)> {
     let kernels = kernels(network)?;
     let program = &kernels.program;
     let mut deriver = Deriver::new(program);
@@ -194,7 +231,7 @@ fn network_kernels(
         let suffix = if kernels.outputs.len() == 1 { String::new() } else { format!(" of {name}") };
         let mut add = |label: String, id: ValueId| -> anyhow::Result<()> {
             let expr = deriver.scalar(id)?;
-            wanted.push(Wanted { name: label, expr, sizes: program.family_sizes(id) });
+            wanted.push(Wanted { name: label, expr, sizes: program.family_sizes(id), of: Some(Of::Scalar(id)) });
             Ok(())
         };
         if let Some(nngp) = output.nngp {
@@ -205,7 +242,13 @@ fn network_kernels(
             add(format!("NTK from {}{suffix}", program.value(parameter).name), part)?;
         }
     }
-    evaluate(deriver, program, given, &wanted, tolerance)
+    let returns = deriver.has_returns();
+    let mut found = evaluate(deriver, program, given, &wanted, tolerance)?;
+    let smallest = match returns {
+        true => independence::compare(program, given, &wanted, &mut found, tolerance)?,
+        false => None,
+    };
+    Ok((found, smallest))
 }
 
 fn to_text(table: &ZTable, numbers: &[Number], has_data: bool) -> String {
@@ -265,12 +308,27 @@ fn precise(value: f64, error: f64) -> String {
     if error == 0.0 { format!("{value}") } else { format::with_error(value, error) }
 }
 
-fn to_json(program: &Program, table: &ZTable, numbers: &[Number]) -> Value {
+fn to_json(program: &Program, table: &ZTable, numbers: &[Number], counterexample: Option<&Counterexample>) -> Value {
     let numbers: Vec<Value> = numbers
         .iter()
-        .map(|n| json!({ "name": n.name, "at": n.at, "value": n.value, "error": n.error, "method": n.method }))
+        .map(|n| {
+            json!({
+                "name": n.name,
+                "at": n.at,
+                "value": n.value,
+                "error": n.error,
+                "method": n.method,
+                "under_gradient_independence": n.independent,
+            })
+        })
         .collect();
-    json!({ "name": program.name, "table": table.rows, "definitions": table.definitions, "numbers": numbers })
+    json!({
+        "name": program.name,
+        "table": table.rows,
+        "definitions": table.definitions,
+        "numbers": numbers,
+        "counterexample": counterexample.map(independence::to_json),
+    })
 }
 
 /// The table and its definitions as two `align*` environments.
