@@ -32,7 +32,7 @@ use netsor_ir::{Network, Program, ValueId};
 use num_traits::Zero;
 
 use crate::error::LimitError;
-use crate::graph::{Body, Graph, Leaf};
+use crate::graph::{Graph, Leaf};
 use crate::paths::PathFormulaError;
 use crate::show::{Notation, definition, show};
 
@@ -252,12 +252,7 @@ impl Induction {
                 if let Leaf::Def(def) = self.graph.leaf(symbol)
                     && wanted.insert(def)
                 {
-                    match &self.graph.def(def).body {
-                        Body::Expect { covariance, parameters, .. } => {
-                            stack.extend(covariance.iter().chain(parameters))
-                        }
-                        Body::Scalar(expr) => stack.push(*expr),
-                    }
+                    stack.extend(self.graph.def(def).body.exprs());
                 }
             }
         }

@@ -149,10 +149,21 @@ impl<'a, 'p> Canonical<'a, 'p> {
             return known;
         }
         let new = match self.deriver.graph.def(id).clone() {
+            Def { arity, body: Body::Quotient { numerator, denominator, size, power } } => {
+                let [numerator, denominator, size] = [numerator, denominator, size].map(|e| {
+                    let canonical = self.of(e);
+                    normal_form(&mut self.deriver.graph, canonical)
+                });
+                let body = Body::Quotient { numerator, denominator, size, power };
+                let def = self.deriver.define(Def { arity, body });
+                let symbol = self.deriver.graph.def_symbol(def);
+                self.deriver.graph.pool.reference(symbol, [])
+            }
             Def { body: Body::Scalar(expr), .. } => self.of(expr),
             Def { body: Body::Expect { integrand, covariance, parameters }, .. } => {
                 let covariance: Vec<ExprId> = covariance.into_iter().map(|e| self.of(e)).collect();
-                let covariance = covariance.into_iter().map(|e| normal_form(&mut self.deriver.graph, e)).collect();
+                let covariance: Vec<ExprId> =
+                    covariance.into_iter().map(|e| normal_form(&mut self.deriver.graph, e)).collect();
                 let parameters: Vec<ExprId> = parameters.into_iter().map(|e| self.of(e)).collect();
                 self.expectation(integrand, &covariance, &parameters)
             }
@@ -162,7 +173,7 @@ impl<'a, 'p> Canonical<'a, 'p> {
     }
 
     /// `E integrand` as a sum of scalars times expectations in canonical form.
-    fn expectation(&mut self, integrand: ExprId, covariance: &Vec<ExprId>, parameters: &[ExprId]) -> ExprId {
+    fn expectation(&mut self, integrand: ExprId, covariance: &[ExprId], parameters: &[ExprId]) -> ExprId {
         let Some(terms) = monomials(&mut self.deriver.graph, integrand) else {
             return self.atom(integrand, covariance, parameters);
         };
