@@ -4,12 +4,12 @@
 use netsor_finite::{Inputs, Options, Trainer};
 use netsor_ir::Network;
 use netsor_ir::verify::{Verified, verify_network};
-use netsor_predict::{DiagReg, FlowOptions, GradientFlow, LossFlow, Mat, Normalisation, SquaredError};
+use netsor_predict::{DiagReg, FlowOptions, GradientFlow, LossFlow, Normalisation, SquaredError};
 use netsor_zoo::Mlp;
 
-use super::setup::{LimitKernel, TwoClasses, abscissae, find, limit_kernel, over_seeds, slope_figure, slope_table};
-use crate::stats::{Average, slope_over_seeds};
-use crate::{Axis, Claim, Context, Figure, Outcome, Series, Style, Table, Test};
+use super::regression::{Comparison, Comparisons, Regression};
+use super::setup::{TwoClasses, find, limit_kernel, over_seeds, slope_table};
+use crate::{Claim, Context, Outcome, Table, Test};
 
 /// Room around the slope -1/2.
 const SLOPE_MARGIN: f64 = 0.15;
@@ -21,9 +21,6 @@ const OPTIONS: FlowOptions =
     FlowOptions { learning_rate: 1.0, normalisation: Normalisation::Sum, diag_reg: DiagReg::None };
 
 pub(super) struct Flow;
-
-/// The largest deviation, and the paths of the first test point: network, closed form.
-type Run = (f64, Vec<f64>, Vec<f64>);
 
 impl Claim for Flow {
     fn id(&self) -> &'static str {
@@ -42,11 +39,16 @@ impl Claim for Flow {
         r"On digits with the limit kernel of an MLP, the closed form agrees with an integration of
           $\dot f = -\eta \mathring{K} (f - f^*)$ up to $10^{-9}$, on training and test points.
           A network of width $n$ under gradient descent with small steps (extrapolated to step
-          size 0) deviates from it, from the same $f_0$, with slope $-1/2$ in $n$ up to $0.15$."
+          size 0) deviates from it, from the same $f_0$: the root mean square over times and points,
+          relative to that of the motion, has slope $-1/2$ in $n$ up to $0.15$."
     }
 
     fn page(&self) -> Option<&str> {
         Some("src/experiments/gradient-flow.md")
+    }
+
+    fn revision(&self) -> u32 {
+        2
     }
 
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
@@ -61,7 +63,7 @@ impl Claim for Flow {
         let inputs = data.n_points() as u32;
         let network = verify_network(Mlp { inputs, dim: 64, hidden: 1, ..Mlp::default() }.network()?)?;
         let limit = limit_kernel(&network, &data.inputs, n_train, 1e-8)?;
-        let flow = ClosedForm::new(&data, &limit);
+        let flow = ClosedForm { data: &data, problem: Regression::new(&data, &limit) };
 
         let mut table = Table::new("Closed form against integration", ["$t$", "largest deviation", "evaluations"]);
         let f0: Vec<f64> = (0..data.n_points()).map(|i| (i as f64).sin()).collect();
@@ -74,94 +76,53 @@ impl Claim for Flow {
         let ode = Test::within("deviation from the integrator", largest, 0.0, ODE_TOLERANCE)?;
 
         ctx.progress().message(format!("{n_seeds} seeds"));
-        let rows: Vec<Vec<Run>> = over_seeds(ctx, "flow", &ctx.seeds(n_seeds), |seed| {
-            widths.iter().map(|&n| flow.against_network(&network, steps, n, seed)).collect()
+        let rows = over_seeds(ctx, "flow", &ctx.seeds(n_seeds), |seed| {
+            widths.iter().map(|&n| flow.compare(&network, steps, n, seed)).collect()
         })?;
-        let x = abscissae(&widths);
-        let deviations: Vec<Vec<f64>> = rows.iter().map(|row| row.iter().map(|run| run.0).collect()).collect();
-        let curve = slope_over_seeds(&x, &deviations, Average::RootMeanSquare)?;
+        let comparisons = Comparisons { widths: &widths, rows };
+        let curve = comparisons.curve()?;
         let slope = Test::equals("slope of the network's deviation", &curve.fit.slope, -0.5, SLOPE_MARGIN)?;
-        let figure = slope_figure(
+        let figures = comparisons.figures(
             "Deviation of a network from the closed form",
-            "largest deviation over times and points",
-            &[("root mean square over seeds", &curve)],
-            (-0.5, "slope −1/2"),
+            &curve,
             format!(
                 "One hidden layer, {n_train} training and {n_test} test digits (4 and 9), up to \
                  time {HORIZON}, {n_seeds} seeds; bars are pointwise 95 % intervals."
             ),
+            ("time t", HORIZON / steps as f64),
         );
-        let mut series = Vec::new();
-        for at in [0, widths.len() - 1] {
-            let (_, network, closed) = &rows[0][at];
-            let path = |values: &[f64]| -> Vec<(f64, f64)> {
-                let h = HORIZON / (values.len() - 1) as f64;
-                values.iter().enumerate().map(|(k, f)| (k as f64 * h, *f)).collect()
-            };
-            let n = widths[at];
-            series.push(Series::new(format!("network, n = {n}"), Style::Line, path(network)));
-            let name = if at == 0 { "closed form, same start" } else { "" };
-            series.push(Series::new(name, Style::Dashed, path(closed)));
-        }
-        let paths = Figure {
-            title: "A test point along training, first seed".to_owned(),
-            x: Axis::linear("time t"),
-            y: Axis::linear("f"),
-            series,
-            caption: "Each network and the closed form from its own outputs at time 0.".to_owned(),
-        };
-        let tables = vec![table, slope_table("Deviation by width", "deviation", &curve)];
-        Ok(Outcome { tests: vec![ode, slope], tables, figures: vec![figure, paths], notes: Vec::new() })
+        let tables = vec![table, slope_table("Deviation by width", "relative deviation", &curve)];
+        Ok(Outcome { tests: vec![ode, slope], tables, figures, notes: Vec::new() })
     }
 }
 
-/// Kernel matrices and targets of one problem.
+/// The closed form and the integrator for one problem.
 struct ClosedForm<'a> {
     data: &'a TwoClasses,
-    train_train: Mat<f64>,
-    test_train: Mat<f64>,
-    targets: Mat<f64>,
+    problem: Regression,
 }
 
-impl<'a> ClosedForm<'a> {
-    fn new(data: &'a TwoClasses, limit: &LimitKernel) -> Self {
-        let kernel = |i: usize, j: usize| limit.ntk[i * limit.size + j];
-        let n = data.n_train;
-        Self {
-            data,
-            train_train: Mat::from_fn(n, n, kernel),
-            test_train: Mat::from_fn(data.n_test, n, |i, j| kernel(n + i, j)),
-            targets: Mat::from_fn(n, 1, |i, _| data.targets[i]),
-        }
-    }
-
-    /// The parts of a vector over all points.
-    fn split(&self, f: &[f64]) -> (Mat<f64>, Mat<f64>) {
-        let n = self.data.n_train;
-        let (train, test) = f.split_at(n);
-        (Mat::from_fn(n, 1, |i, _| train[i]), Mat::from_fn(test.len(), 1, |i, _| test[i]))
-    }
-
+impl ClosedForm<'_> {
     /// The closed form at time `t` on all points.
     fn at(&self, flow: &GradientFlow, t: f64, f0: &[f64]) -> anyhow::Result<Vec<f64>> {
-        let (train, test) = self.split(f0);
+        let (train, test) = self.problem.split(f0);
         let at_train = flow.train(t, train.as_ref())?;
-        let at_test = flow.test(t, self.test_train.as_ref(), train.as_ref(), test.as_ref())?;
+        let at_test = flow.test(t, self.problem.test_train.as_ref(), train.as_ref(), test.as_ref())?;
         let train = (0..at_train.nrows()).map(|i| at_train[(i, 0)]);
         Ok(train.chain((0..at_test.nrows()).map(|i| at_test[(i, 0)])).collect())
     }
 
     fn flow(&self) -> anyhow::Result<GradientFlow> {
-        Ok(GradientFlow::new(self.train_train.as_ref(), self.targets.as_ref(), &OPTIONS)?)
+        Ok(GradientFlow::new(self.problem.train_train.as_ref(), self.problem.targets.as_ref(), &OPTIONS)?)
     }
 
     /// Largest deviation over all points, and evaluations of the integrator.
     fn against_ode(&self, t: f64, f0: &[f64]) -> anyhow::Result<(f64, usize)> {
-        let (train, test) = self.split(f0);
-        let (kernel, targets) = (self.train_train.as_ref(), self.targets.as_ref());
+        let (train, test) = self.problem.split(f0);
+        let (kernel, targets) = (self.problem.train_train.as_ref(), self.problem.targets.as_ref());
         let ode = LossFlow::new(kernel, targets, train.as_ref(), SquaredError, &OPTIONS)?;
         let state = ode.at(t, 1e-12)?;
-        let at_test = state.test(self.test_train.as_ref(), test.as_ref())?;
+        let at_test = state.test(self.problem.test_train.as_ref(), test.as_ref())?;
         let closed = self.at(&self.flow()?, t, f0)?;
         let integrated =
             (0..self.data.n_train).map(|i| state.f_train[(i, 0)]).chain((0..self.data.n_test).map(|i| at_test[(i, 0)]));
@@ -169,26 +130,21 @@ impl<'a> ClosedForm<'a> {
         Ok((deviation.fold(0.0, f64::max), state.n_evaluations))
     }
 
-    /// Largest deviation of a network over times and points, and the paths of the first test point.
+    /// A network along training beside the closed form from the same start.
     ///
     /// Gradient descent with steps h and h/2 gives the network's own flow up to O(h^2) by
     /// Richardson's extrapolation.
-    fn against_network(&self, network: &Verified<Network>, steps: usize, n: usize, seed: u64) -> anyhow::Result<Run> {
+    fn compare(&self, network: &Verified<Network>, steps: usize, n: usize, seed: u64) -> anyhow::Result<Comparison> {
         let h = HORIZON / steps as f64;
         let coarse = self.descend(network, steps, h, n, seed)?;
         let fine = self.descend(network, 2 * steps, h / 2.0, n, seed)?;
         let flow = self.flow()?;
-        let (mut largest, mut network_path, mut closed_path) = (0.0_f64, Vec::new(), Vec::new());
+        let (mut own, mut closed) = (Vec::new(), Vec::new());
         for (k, coarse_f) in coarse.iter().enumerate() {
-            let closed = self.at(&flow, k as f64 * h, &coarse[0])?;
-            let own: Vec<f64> = fine[2 * k].iter().zip(coarse_f).map(|(fine, coarse)| 2.0 * fine - coarse).collect();
-            for (own, closed) in own.iter().zip(&closed) {
-                largest = largest.max((own - closed).abs());
-            }
-            network_path.push(own[self.data.n_train]);
-            closed_path.push(closed[self.data.n_train]);
+            closed.push(self.at(&flow, k as f64 * h, &coarse[0])?);
+            own.push(fine[2 * k].iter().zip(coarse_f).map(|(fine, coarse)| 2.0 * fine - coarse).collect());
         }
-        Ok((largest, network_path, closed_path))
+        Ok(Comparison::new(&own, &closed, self.data.n_train))
     }
 
     /// The outputs of full-batch gradient descent on the sum of squares, before each step and after.

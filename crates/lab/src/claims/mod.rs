@@ -4,6 +4,7 @@
 //! engine, on the shipped digits; the two engines never see each other outside this crate.
 //! Margins of equivalence are constants of each file, fixed before its data were seen.
 
+mod architecture;
 mod circle;
 mod cumulants;
 mod drift;
@@ -20,6 +21,7 @@ mod ntk_init;
 mod ntk_train;
 mod random_features;
 mod random_labels;
+mod regression;
 mod rules;
 mod setup;
 
@@ -32,7 +34,7 @@ pub fn all() -> Vec<Box<dyn Claim>> {
     claims.extend(rules::all());
     claims.push(Box::new(cumulants::NngpCumulants));
     claims.extend(ntk_init::all());
-    claims.push(Box::new(ntk_train::NtkTrain));
+    claims.extend(ntk_train::all());
     claims.push(Box::new(flow::Flow));
     claims.push(Box::new(circle::Circle));
     claims.push(Box::new(footnote::Footnote13));

@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use netsor_finite::{Inputs, Options, empirical_kernel};
 use netsor_ir::Network;
 use netsor_ir::verify::{Verified, verify_network};
-use netsor_zoo::{Activation, Conv1d, GraphNetwork, Gru, LayerNormMlp, Mlp, Rnn, Tied, Transformer};
 
+use super::architecture;
 use super::independence::two_backward_passes;
 use super::setup::{
     LimitKernel, abscissae, column, digits, find, limit_kernel, limits, name, over_seeds, projection,
@@ -60,7 +60,7 @@ const ARCHITECTURES: [Architecture; 8] = [
         title: r"The tangent kernel of an MLP tends to $\mathring{K}$",
         source: "TP IIb Thm 5.1",
         page: "src/experiments/ntk-init-mlp.md",
-        network: |inputs| Ok(Mlp { inputs, dim: 64, hidden: 2, ..Mlp::default() }.network()?),
+        network: architecture::mlp,
         cost: Cost::Dense,
         return_path: false,
     },
@@ -69,7 +69,7 @@ const ARCHITECTURES: [Architecture; 8] = [
         title: r"The tangent kernel of a network with $W$ and $W^\top$ tends to $\mathring{K}$",
         source: "TP IIb Thm 5.1; erratum to Prop. D.3",
         page: "src/experiments/ntk-init-tied.md",
-        network: |inputs| Ok(Tied { inputs, dim: 64, ..Tied::default() }.network()?),
+        network: architecture::tied,
         cost: Cost::Dense,
         return_path: true,
     },
@@ -78,10 +78,7 @@ const ARCHITECTURES: [Architecture; 8] = [
         title: r"The tangent kernel of a convolutional network tends to $\mathring{K}$",
         source: "TP IIb Thm 5.1",
         page: "src/experiments/ntk-init-conv.md",
-        network: |inputs| {
-            let w_std = std::f64::consts::SQRT_2;
-            Ok(Conv1d { inputs, positions: 8, channels: 8, hidden: 2, w_std, ..Conv1d::default() }.network()?)
-        },
+        network: architecture::conv,
         cost: Cost::Conv,
         return_path: false,
     },
@@ -90,10 +87,7 @@ const ARCHITECTURES: [Architecture; 8] = [
         title: r"The tangent kernel of a recurrent network tends to $\mathring{K}$",
         source: "TP IIb Thm 5.1",
         page: "src/experiments/ntk-init-architectures.md",
-        network: |inputs| {
-            let readout = vec![0.25; 4];
-            Ok(Rnn { inputs, dim: 16, readout, activation: Activation::Erf, b_std: 0.3, ..Rnn::default() }.network()?)
-        },
+        network: architecture::rnn,
         cost: Cost::Heavy,
         return_path: false,
     },
@@ -102,7 +96,7 @@ const ARCHITECTURES: [Architecture; 8] = [
         title: r"The tangent kernel of a gated recurrent unit tends to $\mathring{K}$",
         source: "TP IIb Thm 5.1",
         page: "src/experiments/ntk-init-architectures.md",
-        network: |inputs| Ok(Gru { inputs, dim: 32, readout: vec![0.0, 1.0], ..Gru::default() }.network()?),
+        network: architecture::gru,
         cost: Cost::Heavy,
         return_path: false,
     },
@@ -111,7 +105,7 @@ const ARCHITECTURES: [Architecture; 8] = [
         title: r"The tangent kernel of a network with layer norm tends to $\mathring{K}$",
         source: "TP IIb Thm 5.1",
         page: "src/experiments/ntk-init-architectures.md",
-        network: |inputs| Ok(LayerNormMlp { inputs, dim: 64, hidden: 2, ..LayerNormMlp::default() }.network()?),
+        network: architecture::layer_norm,
         cost: Cost::Light,
         return_path: false,
     },
@@ -120,7 +114,7 @@ const ARCHITECTURES: [Architecture; 8] = [
         title: r"The tangent kernel of a transformer tends to $\mathring{K}$",
         source: "TP IIb Thm 5.1",
         page: "src/experiments/ntk-init-architectures.md",
-        network: |inputs| Ok(Transformer { inputs, tokens: 4, dim: 16, ..Transformer::default() }.network()?),
+        network: architecture::transformer,
         cost: Cost::Heavy,
         return_path: false,
     },
@@ -129,23 +123,11 @@ const ARCHITECTURES: [Architecture; 8] = [
         title: r"The tangent kernel of a graph network tends to $\mathring{K}$",
         source: "TP IIb Thm 5.1",
         page: "src/experiments/ntk-init-architectures.md",
-        network: |inputs| {
-            Ok(GraphNetwork { inputs, nodes: 4, dim: 16, hidden: 2, pattern: Some(star(4)), ..GraphNetwork::default() }
-                .network()?)
-        },
+        network: architecture::graph,
         cost: Cost::Heavy,
         return_path: false,
     },
 ];
-
-/// The graph whose first node has edges to all others, with loops, normalised by the roots of both degrees.
-fn star(nodes: usize) -> Vec<Vec<f64>> {
-    let degree = |p: usize| if p == 0 { nodes as f64 } else { 2.0 };
-    let entry = |p: usize, q: usize| {
-        if p == q || p == 0 || q == 0 { 1.0 / (degree(p) * degree(q)).sqrt() } else { 0.0 }
-    };
-    (0..nodes).map(|p| (0..nodes).map(|q| entry(p, q)).collect()).collect()
-}
 
 struct NtkInit {
     architecture: &'static Architecture,
