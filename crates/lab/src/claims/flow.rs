@@ -8,7 +8,8 @@ use netsor_predict::{DiagReg, FlowOptions, GradientFlow, LossFlow, Normalisation
 use netsor_zoo::Mlp;
 
 use super::regression::{Comparison, Comparisons, Regression};
-use super::setup::{TwoClasses, find, limit_kernel, over_seeds, slope_table};
+use super::setup::{TwoClasses, draws, draws_text, find, limit_kernel, over_draws, slope_table};
+use crate::stats::Average;
 use crate::{Claim, Context, Outcome, Table, Test};
 
 /// Room around the slope -1/2.
@@ -53,12 +54,11 @@ impl Claim for Flow {
 
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
         let (n_train, n_test, steps) = ctx.scale.pick((8, 4, 40), (10, 6, 50), (20, 10, 200));
-        let widths: Vec<usize> = ctx.scale.pick(
-            vec![64, 128, 256, 512],
-            vec![64, 128, 256, 512, 1024],
-            vec![64, 128, 256, 512, 1024, 2048, 4096],
+        let draws = ctx.scale.pick(
+            draws(&[64, 128, 256, 512], 48),
+            draws(&[64, 128, 256, 512, 1024], 96),
+            draws(&[64, 128, 256, 512, 1024, 2048, 4096], 200),
         );
-        let n_seeds = ctx.scale.pick(64, 96, 200);
         let data = TwoClasses::load(ctx, (4, 9), (n_train, n_test))?;
         let inputs = data.n_points() as u32;
         let network = verify_network(Mlp { inputs, dim: 64, hidden: 1, ..Mlp::default() }.network()?)?;
@@ -75,19 +75,18 @@ impl Claim for Flow {
         }
         let ode = Test::within("deviation from the integrator", largest, 0.0, ODE_TOLERANCE)?;
 
-        ctx.progress().message(format!("{n_seeds} seeds"));
-        let rows = over_seeds(ctx, "flow", &ctx.seeds(n_seeds), |seed| {
-            widths.iter().map(|&n| flow.compare(&network, steps, n, seed)).collect()
-        })?;
-        let comparisons = Comparisons { widths: &widths, rows };
-        let curve = comparisons.curve()?;
+        ctx.progress().message("networks");
+        let columns = over_draws(ctx, "flow", &draws, |n, seed| flow.compare(&network, steps, n, seed))?;
+        let comparisons = Comparisons { draws: &draws, columns };
+        let curve = comparisons.curve(Average::RootMeanSquare)?;
         let slope = Test::equals("slope of the network's deviation", &curve.fit.slope, -0.5, SLOPE_MARGIN)?;
         let figures = comparisons.figures(
             "Deviation of a network from the closed form",
             &curve,
             format!(
                 "One hidden layer, {n_train} training and {n_test} test digits (4 and 9), up to \
-                 time {HORIZON}, {n_seeds} seeds; bars are pointwise 95 % intervals."
+                 time {HORIZON}, {}; bars are pointwise 95 % intervals.",
+                draws_text(&draws)
             ),
             ("time t", HORIZON / steps as f64),
         );

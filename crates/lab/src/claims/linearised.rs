@@ -7,8 +7,9 @@ use netsor_ir::verify::{Verified, verify_network};
 use netsor_predict::{DiagReg, Mat, Spectrum};
 use netsor_zoo::Mlp;
 
-use super::setup::{TwoClasses, abscissae, find, over_seeds, slope_figure, slope_table};
-use crate::stats::{Average, slope_over_seeds};
+use super::regression::relative_deviation;
+use super::setup::{TwoClasses, abscissae, draws, draws_text, find, over_draws, slope_figure, slope_table};
+use crate::stats::{Average, slope_of_samples};
 use crate::{Claim, Context, Outcome, Table, Test};
 
 /// Room around the slope -1.
@@ -40,9 +41,10 @@ impl Claim for LinearisedTraining {
     }
 
     fn prediction(&self) -> &str {
-        r"For one hidden layer of width $n$ and tanh, the largest difference between the outputs of the network and of
-          its linearisation along gradient descent on digits falls at least as $n^{-1/2}$ (the theorem's upper bound);
-          our prediction is slope $-1$ up to $0.15$, since $K^{(3)} \sim 1/n$. The linearised network, trained to the
+        r"For one hidden layer of width $n$ and tanh, the difference between the outputs of the network and of
+          its linearisation along gradient descent on digits, relative to how far they move, falls at least as
+          $n^{-1/2}$ (the theorem's upper bound); our prediction is slope $-1$ up to $0.15$, since
+          $K^{(3)} \sim 1/n$. The linearised network, trained to the
           end from $f_0 = 0$, is $K_{*} K^{-1} y$ with its own kernel, and its parameters have moved by
           $\sqrt{y^\top K^{-1} y}$, the least possible, both up to $10^{-8}$."
     }
@@ -51,21 +53,23 @@ impl Claim for LinearisedTraining {
         Some("src/experiments/linearised.md")
     }
 
+    fn revision(&self) -> u32 {
+        2
+    }
+
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
-        let widths: Vec<usize> = ctx.scale.pick(
-            vec![128, 256, 512, 1024],
-            vec![128, 256, 512, 1024, 2048],
-            vec![128, 256, 512, 1024, 2048, 4096],
+        let draws = ctx.scale.pick(
+            draws(&[128, 256, 512, 1024], 48),
+            draws(&[128, 256, 512, 1024, 2048], 96),
+            draws(&[128, 256, 512, 1024, 2048, 4096], 300),
         );
-        let n_seeds = ctx.scale.pick(48, 96, 300);
         let (n_train, n_test) = ctx.scale.pick((8, 4), (10, 6), (20, 10));
         let data = TwoClasses::load(ctx, (4, 9), (n_train, n_test))?;
         let inputs = data.n_points() as u32;
         let network = verify_network(Mlp { inputs, dim: 64, hidden: 1, ..Mlp::default() }.network()?)?;
-        let rows: Vec<Vec<f64>> = over_seeds(ctx, "linearised", &ctx.seeds(n_seeds), |seed| {
-            widths.iter().map(|&n| deviation(&network, &data, n, seed)).collect()
-        })?;
-        let curve = slope_over_seeds(&abscissae(&widths), &rows, Average::RootMeanSquare)?;
+        let columns = over_draws(ctx, "linearised", &draws, |n, seed| deviation(&network, &data, n, seed))?;
+        let widths: Vec<usize> = draws.iter().map(|d| d.0).collect();
+        let curve = slope_of_samples(&abscissae(&widths), &columns, Average::Geometric)?;
         let bound = Test::at_most("slope of the deviation, the theorem's bound", &curve.fit.slope, -0.5, 0.0)?;
         let slope = Test::equals("slope of the deviation", &curve.fit.slope, -1.0, SLOPE_MARGIN)?;
 
@@ -78,16 +82,17 @@ impl Claim for LinearisedTraining {
 
         let figure = slope_figure(
             "Deviation of a network from its linearisation",
-            "largest deviation over steps and points",
-            &[("root mean square over seeds", &curve)],
+            "relative deviation over steps and points",
+            &[("geometric mean over draws", &curve)],
             (-1.0, "slope −1"),
             format!(
                 "One hidden layer, tanh, {STEPS} steps of gradient descent on {n_train} digits (4 and 9), $\\eta = {ETA}$, \
-                 outputs on {} digits, {n_seeds} seeds; bars are pointwise 95 % intervals.",
-                data.n_points()
+                 outputs on {} digits, {}; bars are pointwise 95 % intervals.",
+                data.n_points(),
+                draws_text(&draws)
             ),
         );
-        let tables = vec![slope_table("Deviation by width", "deviation", &curve), table];
+        let tables = vec![slope_table("Deviation by width", "relative deviation", &curve), table];
         Ok(Outcome { tests: vec![bound, slope, interpolant, norm], tables, figures: vec![figure], notes: Vec::new() })
     }
 }
@@ -97,19 +102,19 @@ fn trainer(network: &Verified<Network>, data: &TwoClasses, n: usize, seed: u64) 
     Ok(Trainer::new(network, &inputs, Options::new(n, seed))?)
 }
 
-/// The largest difference between outputs along training, each with its own residuals.
+/// How far the outputs leave those of the linearisation along training, each with its own residuals, relative to how far
+/// they move.
 fn deviation(network: &Verified<Network>, data: &TwoClasses, n: usize, seed: u64) -> anyhow::Result<f64> {
     let mut trainer = trainer(network, data, n, seed)?;
     let mut linear = Linearised::new(trainer.clone())?;
-    let mut largest = 0.0_f64;
-    for _ in 0..STEPS {
-        let (f, g) = (trainer.outputs()?.remove(0), linear.outputs()?.remove(0));
-        trainer.step(ETA, &[data.train_residuals(&f)])?;
-        linear.step(ETA, &[data.train_residuals(&g)])?;
-        let (f, g) = (trainer.outputs()?.remove(0), linear.outputs()?.remove(0));
-        largest = f.iter().zip(&g).fold(largest, |largest, (f, g)| largest.max((f - g).abs()));
+    let (mut own, mut linearised) = (vec![trainer.outputs()?.remove(0)], vec![linear.outputs()?.remove(0)]);
+    for step in 0..STEPS {
+        trainer.step(ETA, &[data.train_residuals(&own[step])])?;
+        linear.step(ETA, &[data.train_residuals(&linearised[step])])?;
+        own.push(trainer.outputs()?.remove(0));
+        linearised.push(linear.outputs()?.remove(0));
     }
-    Ok(largest)
+    Ok(relative_deviation(&own, &linearised))
 }
 
 /// The end of training of `f - f_0`, linearised.

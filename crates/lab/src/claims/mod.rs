@@ -6,6 +6,8 @@
 
 mod architecture;
 mod circle;
+mod conditioning;
+mod coordinates;
 mod cumulants;
 mod drift;
 mod flow;
@@ -19,8 +21,10 @@ mod nth_training;
 mod nth_truncation;
 mod ntk_init;
 mod ntk_train;
+mod order_of_limits;
 mod random_features;
 mod random_labels;
+mod readout;
 mod regression;
 mod rules;
 mod setup;
@@ -33,8 +37,12 @@ pub fn all() -> Vec<Box<dyn Claim>> {
     let mut claims: Vec<Box<dyn Claim>> = Vec::new();
     claims.extend(rules::all());
     claims.push(Box::new(cumulants::NngpCumulants));
+    claims.push(Box::new(order_of_limits::OrderOfLimits));
+    claims.push(Box::new(readout::ReadoutOnly));
     claims.extend(ntk_init::all());
     claims.extend(ntk_train::all());
+    claims.push(Box::new(coordinates::Coordinates));
+    claims.push(Box::new(conditioning::Conditioning));
     claims.push(Box::new(flow::Flow));
     claims.push(Box::new(circle::Circle));
     claims.push(Box::new(footnote::Footnote13));

@@ -8,8 +8,11 @@ use netsor_ir::{Program, ValueId};
 use netsor_predict::{DiagReg, Mat, Spectrum};
 use netsor_zoo::{Activation, Mlp};
 
-use super::setup::{TwoClasses, abscissae, find, limits, over_seeds, relative_distance, slope_figure, slope_table};
-use crate::stats::{Average, mean, slope_over_seeds};
+use super::setup::{
+    TwoClasses, abscissae, draws, draws_text, find, limits, over_draws, over_seeds, relative_distance, slope_figure,
+    slope_table,
+};
+use crate::stats::{Average, mean, slope_of_samples};
 use crate::{Axis, Claim, Context, Figure, Outcome, Series, Style, Test};
 
 /// Room around the slope -1/2 of the tail.
@@ -46,11 +49,19 @@ impl Claim for RandomFeatures {
         Some("src/experiments/random-features.md")
     }
 
+    fn revision(&self) -> u32 {
+        2
+    }
+
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
         let n_test = ctx.scale.pick(40, 80, 80);
-        let n_seeds = ctx.scale.pick(48, 128, 400);
-        let tail: Vec<usize> =
-            ctx.scale.pick(vec![1024, 2048, 4096], vec![1024, 2048, 4096, 8192], vec![1024, 2048, 4096, 8192, 16384]);
+        // Few features are cheap and their errors vary by orders of magnitude; many are dear and do not.
+        let n_seeds = ctx.scale.pick(384, 512, 1024);
+        let tail = ctx.scale.pick(
+            draws(&[1024, 2048, 4096], 32),
+            draws(&[1024, 2048, 4096, 8192], 64),
+            draws(&[1024, 2048, 4096, 8192, 16384], 200),
+        );
         let data = TwoClasses::load(ctx, (4, 9), (TRAIN, n_test))?;
         let inputs = data.n_points() as u32;
         let network = Mlp { inputs, dim: 64, hidden: 1, activation: Activation::Relu, ..Mlp::default() }.network()?;
@@ -61,20 +72,19 @@ impl Claim for RandomFeatures {
         let program = verify_program(kernels.program)?;
 
         let few: Vec<usize> = FACTORS.iter().map(|factor| (factor * TRAIN as f64) as usize).collect();
-        let rows: Vec<(Vec<f64>, Vec<f64>)> = over_seeds(ctx, "random features", &ctx.seeds(n_seeds), |seed| {
-            let at = |m: usize| outputs(&program, nngp, &data, m, seed);
-            let errors = few.iter().map(|&m| Ok(test_error(&data, &at(m)?))).collect::<anyhow::Result<_>>()?;
-            let tail = tail.iter().map(|&m| Ok(relative_distance(&at(m)?, &limit)));
-            Ok((errors, tail.collect::<anyhow::Result<_>>()?))
+        let at = |m: usize, seed: u64| outputs(&program, nngp, &data, m, seed);
+        let errors: Vec<Vec<f64>> = over_seeds(ctx, "few features", &ctx.seeds(n_seeds), |seed| {
+            few.iter().map(|&m| Ok(test_error(&data, &at(m, seed)?))).collect()
         })?;
-        let errors: Vec<Vec<f64>> = rows.iter().map(|row| row.0.clone()).collect();
-        let distances: Vec<Vec<f64>> = rows.iter().map(|row| row.1.clone()).collect();
+        let distances =
+            over_draws(ctx, "many features", &tail, |m, seed| Ok(relative_distance(&at(m, seed)?, &limit)))?;
 
         let peak = few.iter().position(|&m| m == TRAIN).unwrap_or_default();
         let ratio = |at: usize| -> Vec<f64> { errors.iter().map(|e| (e[peak] / e[at]).ln()).collect() };
         let before = Test::at_least("log of the peak over N/4 features", &mean(&ratio(1))?, PEAK.ln(), 0.0)?;
         let after = Test::at_least("log of the peak over 8N features", &mean(&ratio(few.len() - 1))?, PEAK.ln(), 0.0)?;
-        let curve = slope_over_seeds(&abscissae(&tail), &distances, Average::RootMeanSquare)?;
+        let numbers: Vec<usize> = tail.iter().map(|d| d.0).collect();
+        let curve = slope_of_samples(&abscissae(&numbers), &distances, Average::RootMeanSquare)?;
         let slope = Test::equals("slope of the tail", &curve.fit.slope, -0.5, SLOPE_MARGIN)?;
 
         let geometric = |k: usize| (errors.iter().map(|e| e[k].ln()).sum::<f64>() / errors.len() as f64).exp();
@@ -90,15 +100,15 @@ impl Claim for RandomFeatures {
                 Series::new("limit kernel", Style::Dashed, ends.map(|m| (m, limit_error))),
             ],
             caption: format!(
-                "{TRAIN} training and {n_test} test digits (4 and 9), targets ±1, geometric mean over {n_seeds} seeds."
+                "{TRAIN} training and {n_test} test digits (4 and 9), targets ±1, geometric mean over {n_seeds} draws."
             ),
         };
         let figure = slope_figure(
             "Distance from the regression with the limit kernel",
             "relative distance of test outputs",
-            &[("root mean square over seeds", &curve)],
+            &[("root mean square over draws", &curve)],
             (-0.5, "slope −1/2"),
-            format!("{n_seeds} seeds; bars are pointwise 95 % intervals."),
+            format!("{}; bars are pointwise 95 % intervals.", draws_text(&tail)),
         );
         let tables = vec![slope_table("Distance by number of features", "distance", &curve)];
         Ok(Outcome { tests: vec![before, after, slope], tables, figures: vec![descent, figure], notes: Vec::new() })

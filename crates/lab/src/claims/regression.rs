@@ -5,7 +5,7 @@ use netsor_predict::{KernelDescent, Mat, SquaredError};
 use serde::{Deserialize, Serialize};
 
 use super::setup::{LimitKernel, TwoClasses, abscissae, slope_figure};
-use crate::stats::{Average, Curve, StatsError, slope_over_seeds};
+use crate::stats::{Average, Curve, StatsError, slope_of_samples};
 use crate::{Axis, Figure, Series, Style};
 
 /// Kernel matrices and targets of two classes of digits.
@@ -81,18 +81,21 @@ pub(super) fn relative_deviation(network: &[Vec<f64>], theory: &[Vec<f64>]) -> f
     (deviation / motion).sqrt()
 }
 
-/// Comparisons over widths, one row a seed.
+/// Comparisons over widths.
 pub(super) struct Comparisons<'a> {
-    pub(super) widths: &'a [usize],
-    pub(super) rows: Vec<Vec<Comparison>>,
+    /// Widths and numbers of draws.
+    pub(super) draws: &'a [(usize, usize)],
+    /// The comparisons at each width.
+    pub(super) columns: Vec<Vec<Comparison>>,
 }
 
 impl Comparisons<'_> {
-    /// The root mean square over seeds of the deviations.
-    pub(super) fn curve(&self) -> Result<Curve, StatsError> {
-        let of_row = |row: &Vec<Comparison>| row.iter().map(|run| run.deviation).collect();
-        let deviations: Vec<Vec<f64>> = self.rows.iter().map(of_row).collect();
-        slope_over_seeds(&abscissae(self.widths), &deviations, Average::RootMeanSquare)
+    /// The average over draws of the deviations.
+    pub(super) fn curve(&self, average: Average) -> Result<Curve, StatsError> {
+        let widths: Vec<usize> = self.draws.iter().map(|d| d.0).collect();
+        let of_column = |runs: &Vec<Comparison>| runs.iter().map(|run| run.deviation).collect();
+        let deviations: Vec<Vec<f64>> = self.columns.iter().map(of_column).collect();
+        slope_of_samples(&abscissae(&widths), &deviations, average)
     }
 
     /// The deviation over widths, and the paths of the first seed at the smallest and at the largest width, whose times
@@ -101,7 +104,7 @@ impl Comparisons<'_> {
         let deviation = slope_figure(
             title,
             "relative deviation over times and points",
-            &[("root mean square over seeds", curve)],
+            &[("root mean square over draws", curve)],
             (-0.5, "slope −1/2"),
             caption,
         );
@@ -110,8 +113,8 @@ impl Comparisons<'_> {
             values.iter().enumerate().map(|(t, f)| (t as f64 * step, *f)).collect()
         };
         let mut series = Vec::new();
-        for at in [0, self.widths.len() - 1] {
-            let (run, n) = (&self.rows[0][at], self.widths[at]);
+        for at in [0, self.draws.len() - 1] {
+            let (run, n) = (&self.columns[at][0], self.draws[at].0);
             series.push(Series::new(format!("network, n = {n}"), Style::Line, path(&run.network)));
             let name = if at == 0 { "predicted from the same start" } else { "" };
             series.push(Series::new(name, Style::Dashed, path(&run.theory)));

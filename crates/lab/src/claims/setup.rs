@@ -159,6 +159,48 @@ where
     seeds.par_iter().map(run).collect()
 }
 
+/// Widths, each with its number of draws: `widest` at the largest width and at the next ones, and at the smallest as
+/// many more as they are cheaper, up to 4 times.
+///
+/// Draws at two widths are independent, so that a seed need not serve all of them. A slope is decided by its ends: at a
+/// cost of `n^2` a draw its variance is least if the numbers of draws at the ends are as `1/n`.
+pub(super) fn draws(widths: &[usize], widest: usize) -> Vec<(usize, usize)> {
+    let (first, last) = (widths[0], widths[widths.len() - 1]);
+    let count = |n: usize| if n == first { widest * (last / first).clamp(1, 4) } else { widest };
+    widths.iter().map(|&n| (n, count(n))).collect()
+}
+
+/// One result a draw for each width, in the order of widths and seeds; units of work as for [`over_seeds`].
+pub(super) fn over_draws<T>(
+    ctx: &Context,
+    key: &str,
+    draws: &[(usize, usize)],
+    work: impl Fn(usize, u64) -> anyhow::Result<T> + Sync,
+) -> anyhow::Result<Vec<Vec<T>>>
+where
+    T: Serialize + DeserializeOwned + Send,
+{
+    // The dearest first, so that no thread is left with one of them in the end.
+    let pairs = |(k, &(n, count)): (usize, &(usize, usize))| ctx.seeds(count).into_iter().map(move |seed| (k, n, seed));
+    let all: Vec<(usize, usize, u64)> = draws.iter().enumerate().rev().flat_map(pairs).collect();
+    ctx.progress().add_units(all.len());
+    let run = |&(k, n, seed): &(usize, usize, u64)| {
+        ctx.unit(&format!("{key} n={n} seed={seed}"), || work(n, seed)).map(|found| (k, found))
+    };
+    let mut columns: Vec<Vec<T>> = draws.iter().map(|_| Vec::new()).collect();
+    for (k, found) in all.par_iter().map(run).collect::<anyhow::Result<Vec<_>>>()? {
+        columns[k].push(found);
+    }
+    Ok(columns)
+}
+
+/// Numbers of draws in words, for captions.
+pub(super) fn draws_text(draws: &[(usize, usize)]) -> String {
+    let counts = draws.iter().map(|d| d.1);
+    let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
+    if least == most { format!("{least} draws a width") } else { format!("{least} to {most} draws a width") }
+}
+
 /// `|a - b| / |b|` in the Frobenius norm.
 pub(super) fn relative_distance(a: &[f64], b: &[f64]) -> f64 {
     let distance: f64 = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();

@@ -165,7 +165,7 @@ fn invert(mut a: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
 
 /// Welch and Satterthwaite: `(sum v)^2 / sum v^2/dof` over the variances `v = (a e)^2` of the terms
 /// whose standard error is estimated; Gaussian when none is.
-fn satterthwaite(row: &[f64], values: &[Estimate]) -> Reference {
+pub(super) fn satterthwaite(row: &[f64], values: &[Estimate]) -> Reference {
     let (mut total, mut scaled) = (0.0, 0.0);
     for (a, value) in row.iter().zip(values) {
         let variance = (a * value.standard_error).powi(2);

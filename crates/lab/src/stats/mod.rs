@@ -3,7 +3,7 @@
 //!
 //! | question | answer |
 //! | --- | --- |
-//! | how fast does an error fall with the width? | [`fit_power`], [`slope_over_seeds`] |
+//! | how fast does an error fall with the width? | [`fit_power`], [`slope_over_seeds`], [`slope_of_samples`] |
 //! | what is the value at infinite width? | [`extrapolate`], [`extrapolate_over_seeds`] |
 //! | is A better than B on the same seeds? | [`paired_difference`] |
 //! | how sure are we? | [`Estimate::interval`], [`bootstrap_mean`], [`bootstrap_slope`] |
@@ -17,6 +17,7 @@
 
 mod estimate;
 mod extrapolate;
+mod independent;
 mod multiple;
 mod over_seeds;
 mod quantile;
@@ -25,6 +26,7 @@ mod test;
 
 pub use estimate::{Estimate, Reference, mean, paired_difference};
 pub use extrapolate::{Extrapolation, extrapolate, extrapolate_over_seeds};
+pub use independent::slope_of_samples;
 pub use multiple::holm;
 pub use over_seeds::{Average, Bootstrap, Curve, CurvePoint, bootstrap_mean, bootstrap_slope, slope_over_seeds};
 pub use quantile::{chi2_cdf, chi2_quantile, chi2_upper_tail, normal_cdf, normal_quantile, t_cdf, t_quantile};

@@ -25,7 +25,7 @@ pub enum Average {
 
 impl Average {
     /// `u(y)`, whose mean over seeds is taken.
-    fn inner(self, y: f64) -> f64 {
+    pub(super) fn inner(self, y: f64) -> f64 {
         match self {
             Self::Mean => y,
             Self::RootMeanSquare => y * y,
@@ -34,7 +34,7 @@ impl Average {
     }
 
     /// `ln` of the average and its derivative, both as functions of `mean u`.
-    fn log_outer(self, mean_u: f64) -> (f64, f64) {
+    pub(super) fn log_outer(self, mean_u: f64) -> (f64, f64) {
         match self {
             Self::Mean => (mean_u.ln(), 1.0 / mean_u),
             Self::RootMeanSquare => (0.5 * mean_u.ln(), 0.5 / mean_u),
