@@ -3,17 +3,18 @@
 use anyhow::{Context as _, bail};
 use netsor_finite::{Inputs, Options, Trainer};
 use netsor_ir::number::{fraction, integer};
-use netsor_ir::transform::{Sgd, unroll_sgd};
+use netsor_ir::transform::{Sgd, kernels, unroll_sgd};
 use netsor_ir::verify::{Verified, verify_network};
 use netsor_ir::{Instr, Network, ValueId};
 use netsor_limit::{Data, Deriver, Evaluator, Tolerance};
+use netsor_num::streams::{Streams, fill_normal};
 use netsor_predict::{DiagReg, Mat, Spectrum};
 use netsor_zoo::{Activation, Mlp};
 use serde::{Deserialize, Serialize};
 
 use super::regression::{Regression, relative_deviation};
 use super::setup::{
-    TwoClasses, abscissae, draws, draws_text, find, limit_kernel, over_draws, slope_figure, slope_table,
+    TwoClasses, abscissae, draws, draws_text, find, limit_kernel, limits, over_draws, slope_figure, slope_table,
 };
 use crate::stats::{Average, slope_of_samples};
 use crate::{Axis, Claim, Context, Figure, Outcome, Series, Style, Test};
@@ -60,7 +61,7 @@ impl Claim for Conditioning {
 
     fn prediction(&self) -> &str {
         r"With $\hat{v}$ of eq. 71 in place of $v$ the outputs at the start are the vector $\mathrm{f}$ that was asked
-          for, here all labels with the wrong sign, up to $10^{-10}$. The relative change
+          for, one draw of the limit's Gaussian process, up to $10^{-10}$. The relative change
           $\|\hat{v} - v\| / \|v\|$ falls like $n^{-1/2}$ (so that $Z^{\hat{v}} = Z^v$), and so does the relative
           deviation of SGD from kernel gradient descent that starts from $\mathrm{f}$: slopes $-1/2$ up to $0.15$.
           The limit of the program of two steps conditioned on $f_0 = \mathrm{f}$ (through the Z rules) is the same
@@ -84,15 +85,15 @@ impl Claim for Conditioning {
         let network = verify_network(network)?;
         ctx.progress().message("limit");
         let limit = limit_kernel(&network, &data.inputs, n_train, 1e-10)?;
-        let wrong: Vec<f64> = data.targets.iter().map(|y| -y).collect();
+        let start = typical_start(&network, &data, ctx.seed)?;
         let order: Vec<usize> = (0..steps).map(|t| t % n_train).collect();
-        let theory = Regression::new(&data, &limit).descent(&wrong, ETA, &order)?;
-        let unrolled = unrolled(&network, &data, &wrong)?;
+        let theory = Regression::new(&data, &limit).descent(&start, ETA, &order)?;
+        let unrolled = unrolled(&network, &data, &start)?;
         let distance = unrolled.iter().flatten().zip(theory.iter().flatten()).map(|(a, b)| (a - b).abs());
         let program = distance.fold(0.0, f64::max);
 
         ctx.progress().message("networks");
-        let experiment = Experiment { network: &network, data: &data, start: &wrong, theory: &theory, order: &order };
+        let experiment = Experiment { network: &network, data: &data, start: &start, theory: &theory, order: &order };
         let columns = over_draws(ctx, "conditioned", &draws, |n, seed| experiment.run(n, seed))?;
         let x = abscissae(&draws.iter().map(|d| d.0).collect::<Vec<_>>());
         let curve = |of: fn(&Run) -> f64| {
@@ -100,9 +101,9 @@ impl Claim for Conditioning {
             slope_of_samples(&x, &samples, Average::RootMeanSquare)
         };
         let (change, deviation) = (curve(|run| run.change)?, curve(|run| run.deviation)?);
-        let start = columns.iter().flatten().map(|run| run.start).fold(0.0, f64::max);
+        let distance = columns.iter().flatten().map(|run| run.start).fold(0.0, f64::max);
         let tests = vec![
-            Test::within("largest distance of $f_0$ from $\\mathrm{f}$", start, 0.0, EXACT)?,
+            Test::within("largest distance of $f_0$ from $\\mathrm{f}$", distance, 0.0, EXACT)?,
             Test::within("distance of the program's limit from the descent", program, 0.0, PROGRAM_TOLERANCE)?,
             Test::equals("slope of the change of the readout", &change.fit.slope, -0.5, SLOPE_MARGIN)?,
             Test::equals("slope of the deviation", &deviation.fit.slope, -0.5, SLOPE_MARGIN)?,
@@ -146,7 +147,7 @@ fn paths(draws: &[(usize, usize)], columns: &[Vec<Run>], theory: &[Vec<f64>], po
     let limit = theory.iter().enumerate().map(|(t, f)| (t as f64, f[point]));
     series.push(Series::new("kernel gradient descent", Style::Dashed, limit));
     Figure {
-        title: "A test point along training from the wrong label".to_owned(),
+        title: "A test point along training from one start".to_owned(),
         x: Axis::linear("step t"),
         y: Axis::linear("output f"),
         series,
@@ -189,6 +190,20 @@ fn readout(network: &Network) -> anyhow::Result<(ValueId, ValueId)> {
         Instr::MatMul { matrix, transposed: true, vector } => Ok((matrix.value, vector.value)),
         _ => bail!("the output of `{}` is no readout", network.program.name),
     }
+}
+
+/// One draw of the outputs at infinite width.
+fn typical_start(network: &Network, data: &TwoClasses, seed: u64) -> anyhow::Result<Vec<f64>> {
+    let kernels = kernels(network)?;
+    let nngp = kernels.outputs[0].nngp.context("the output is a readout")?;
+    let size = data.n_points();
+    let (sigma, _) = limits(&kernels.program, &[nngp], &data.inputs, size, 1e-10)?;
+    let sigma = Mat::from_fn(size, size, |i, j| sigma[0][i * size + j]);
+    let mut z = vec![0.0; size];
+    fill_normal(&mut Streams::new(seed).stream("outputs at the start", 0), &mut z);
+    let spectrum = Spectrum::new("the NNGP", sigma.as_ref(), DiagReg::None)?;
+    let f = spectrum.apply(|lambda| lambda.max(0.0).sqrt(), Mat::from_fn(size, 1, |i, _| z[i]).as_ref());
+    Ok((0..size).map(|i| f[(i, 0)]).collect())
 }
 
 /// Replaces the readout vector `v` by `v + X Sigma^+ (f - X' v) / n` with `Sigma = X' X / n` (eq. 71, in units where

@@ -55,7 +55,7 @@ impl Claim for Coordinates {
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
         let (n_train, n_test, steps) = ctx.scale.pick((3, 1, 6), (6, 2, 12), (12, 4, 48));
         let draws = ctx.scale.pick(
-            draws(&[64, 128, 256], 96),
+            draws(&[64, 128, 256], 80),
             draws(&[64, 128, 256, 512], 128),
             draws(&[64, 128, 256, 512, 1024, 2048], 128),
         );

@@ -59,7 +59,7 @@ impl Claim for LinearisedTraining {
 
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
         let draws = ctx.scale.pick(
-            draws(&[128, 256, 512, 1024], 48),
+            draws(&[128, 256, 512, 1024], 32),
             draws(&[128, 256, 512, 1024, 2048], 96),
             draws(&[128, 256, 512, 1024, 2048, 4096], 300),
         );
