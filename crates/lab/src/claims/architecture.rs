@@ -6,6 +6,9 @@
 use netsor_ir::Network;
 use netsor_zoo::{Activation, Conv1d, GraphNetwork, Gru, LayerNormMlp, Mlp, Rnn, Tied, Transformer};
 
+/// A network by its number of inputs.
+pub(super) type Build = fn(inputs: u32) -> anyhow::Result<Network>;
+
 /// Two dense layers, tanh.
 pub(super) fn mlp(inputs: u32) -> anyhow::Result<Network> {
     Ok(Mlp { inputs, dim: 64, hidden: 2, ..Mlp::default() }.network()?)

@@ -21,7 +21,7 @@ const TOLERANCE: f64 = 1e-6;
 
 /// Networks whose activations have a continuous derivative: with a jump, adjoints change by order one where a unit
 /// passes it, which `n^(-1/4)` of them do in root mean square.
-const NETWORKS: [(&str, fn(u32) -> anyhow::Result<Network>); 3] =
+const NETWORKS: [(&str, architecture::Build); 3] =
     [("MLP", architecture::mlp), ("W and its transpose", architecture::tied), ("recurrent", architecture::rnn)];
 
 pub(super) struct Coordinates;

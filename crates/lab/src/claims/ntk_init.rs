@@ -35,7 +35,7 @@ struct Architecture {
     title: &'static str,
     source: &'static str,
     page: &'static str,
-    network: fn(inputs: u32) -> anyhow::Result<Network>,
+    network: architecture::Build,
     cost: Cost,
     /// Whether the path formula is wrong for it, so that its shares must differ from those of independent gradients.
     return_path: bool,

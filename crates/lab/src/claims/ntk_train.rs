@@ -27,7 +27,7 @@ struct Architecture {
     id: &'static str,
     title: &'static str,
     page: &'static str,
-    network: fn(inputs: u32) -> anyhow::Result<Network>,
+    network: architecture::Build,
     cost: Cost,
 }
 

@@ -116,10 +116,8 @@ mod tests {
     fn agrees_with_rows_of_seeds() {
         let x = [64.0, 256.0, 1024.0_f64];
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let rows: Vec<Vec<f64>> = (0..400)
-            .map(|_| x.iter().map(|n| n.powf(-0.5) * StandardNormal.sample(&mut rng)).collect())
-            .map(|row: Vec<f64>| row)
-            .collect();
+        let mut gauss = || -> f64 { StandardNormal.sample(&mut rng) };
+        let rows: Vec<Vec<f64>> = (0..400).map(|_| x.iter().map(|n| n.powf(-0.5) * gauss()).collect()).collect();
         let columns: Vec<Vec<f64>> = (0..3).map(|k| rows.iter().map(|row| row[k]).collect()).collect();
         let by_rows = slope_over_seeds(&x, &rows, Average::RootMeanSquare).unwrap().fit.slope;
         let by_columns = slope_of_samples(&x, &columns, Average::RootMeanSquare).unwrap().fit.slope;
