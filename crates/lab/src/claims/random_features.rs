@@ -103,13 +103,14 @@ impl Claim for RandomFeatures {
                 "{TRAIN} training and {n_test} test digits (4 and 9), targets ±1, geometric mean over {n_seeds} draws."
             ),
         };
-        let figure = slope_figure(
+        let mut figure = slope_figure(
             "Distance from the regression with the limit kernel",
             "relative distance of test outputs",
             &[("root mean square over draws", &curve)],
             (-0.5, "slope −1/2"),
             format!("{}; bars are pointwise 95 % intervals.", draws_text(&tail)),
         );
+        figure.x = descent.x.clone();
         let tables = vec![slope_table("Distance by number of features", "distance", &curve)];
         Ok(Outcome { tests: vec![before, after, slope], tables, figures: vec![descent, figure], notes: Vec::new() })
     }
