@@ -139,6 +139,18 @@ impl Exprs {
         }
     }
 
+    /// The numeric factor of a product, with its sign, and the rest.
+    pub fn constant_factor(&mut self, id: ExprId) -> (Number, ExprId) {
+        let factors = self.leading_factors(id);
+        match factors.rest {
+            Some(rest) if !factors.constant.is_zero() => {
+                let power = self.width(factors.power);
+                (factors.constant, self.mul(power, rest))
+            }
+            _ => (Number::one(), id),
+        }
+    }
+
     /// Takes the sign, the constant and the power of the width off the front of a product.
     fn leading_factors(&self, mut id: ExprId) -> Factors {
         let mut factors = Factors { constant: Number::one(), power: Power::zero(), rest: None };
@@ -321,27 +333,9 @@ impl Exprs {
             Expr::Mul(a, b) => self.mul(a, b),
             Expr::Div(a, b) => self.div(a, b),
             Expr::Pow(a, p) => self.pow(a, p),
-            Expr::Apply(func, ref args) => match (func, self.as_const(args[0])) {
-                // Values at zero and one that are exact.
-                (
-                    Func::Tanh
-                    | Func::Relu
-                    | Func::Abs
-                    | Func::Erf
-                    | Func::Sqrt
-                    | Func::Sin
-                    | Func::Gelu
-                    | Func::Silu
-                    | Func::Elu
-                    | Func::Step
-                    | Func::Sign
-                    | Func::LeakyRelu,
-                    Some(x),
-                ) if x.is_zero() => args[0],
-                (Func::Exp | Func::Cos, Some(x)) if x.is_zero() => self.integer(1),
-                (Func::Log, Some(x)) if x.is_one() => self.integer(0),
-                (Func::Sqrt, Some(x)) if x.is_one() => args[0],
-                _ => self.intern(node),
+            Expr::Apply(func, ref args) => match self.composed(func, args) {
+                Some(simpler) => simpler,
+                None => self.intern(node),
             },
             _ => self.intern(node),
         }

@@ -44,7 +44,10 @@ pub enum Derivative {
 impl Exprs {
     /// All occurrences of symbols for which `wanted` holds, in order of first mention inside each scope.
     ///
-    /// Cost: linear in the number of distinct nodes (one reverse sweep a scope).
+    /// Weakly, an argument `a` at which the expression jumps contributes `delta(a)` times the jump ([`crate::jumps`]).
+    /// Dirac's delta itself has no derivative here: callers trade it for a density before they differentiate again.
+    ///
+    /// Cost: linear in the number of distinct nodes (one reverse sweep a scope), and as much for each place of a jump.
     pub fn occurrences(
         &mut self,
         root: ExprId,
@@ -53,8 +56,28 @@ impl Exprs {
         wanted: &dyn Fn(Symbol) -> bool,
     ) -> Vec<Occurrence> {
         let one = self.integer(1);
+        let mut found = self.smooth_occurrences(root, one, derivative, fresh, wanted);
+        if derivative == Derivative::Weak {
+            for (argument, jump) in self.jumps(root) {
+                let delta = self.apply(Func::Delta, argument);
+                let seed = self.mul(delta, jump);
+                found.extend(self.smooth_occurrences(argument, seed, Derivative::Pointwise, fresh, wanted));
+            }
+        }
+        found
+    }
+
+    /// The occurrences through functions that do not jump, of `seed` times the differential of `root`.
+    fn smooth_occurrences(
+        &mut self,
+        root: ExprId,
+        seed: ExprId,
+        derivative: Derivative,
+        fresh: &mut u32,
+        wanted: &dyn Fn(Symbol) -> bool,
+    ) -> Vec<Occurrence> {
         let mut adjoint: FxHashMap<ExprId, ExprId> = FxHashMap::default();
-        adjoint.insert(root, one);
+        adjoint.insert(root, seed);
         let mut queue = BTreeSet::from([root]);
         let mut found = Vec::new();
         // Parents have larger ids than children: taking the largest first has every parent's share ready.
@@ -86,7 +109,7 @@ impl Exprs {
                     let mut children: SmallVec<[ExprId; 2]> = SmallVec::new();
                     for_each_child(&node, |child| children.push(child));
                     for (k, &child) in children.iter().enumerate() {
-                        let partial = self.partial(id, &node, k, derivative);
+                        let partial = self.partial(id, &node, k);
                         let share = self.mul(seed, partial);
                         if self.is_zero(share) {
                             continue;
@@ -106,7 +129,7 @@ impl Exprs {
     }
 
     /// The partial derivative of a node (not a leaf, not a sum) in its `k`-th child.
-    fn partial(&mut self, id: ExprId, node: &Expr, k: usize, derivative: Derivative) -> ExprId {
+    fn partial(&mut self, id: ExprId, node: &Expr, k: usize) -> ExprId {
         match *node {
             Expr::Neg(_) => self.integer(-1),
             Expr::Add(..) => self.integer(1),
@@ -133,15 +156,7 @@ impl Exprs {
                 let factor = self.constant(Number::new((*p.numer()).into(), (*p.denom()).into()));
                 self.mul(factor, lowered)
             }
-            Expr::Apply(func, ref args) => match (func, derivative) {
-                (Func::Step, Derivative::Weak) => self.apply(Func::Delta, args[0]),
-                (Func::Sign, Derivative::Weak) => {
-                    let delta = self.apply(Func::Delta, args[0]);
-                    let two = self.integer(2);
-                    self.mul(two, delta)
-                }
-                _ => self.partial_of_function(id, func, args, k),
-            },
+            Expr::Apply(func, ref args) => self.partial_of_function(id, func, args, k),
             Expr::Const(_) | Expr::Pi | Expr::Width(_) | Expr::Ref(..) | Expr::Table(..) | Expr::Sum(_) => {
                 unreachable!("leaves have no children and sums are opened by the caller")
             }
@@ -210,10 +225,11 @@ impl Exprs {
                 self.apply(Func::Exp, lower)
             }
             Func::Step | Func::Sign | Func::Delta => self.integer(0),
+            // Of two equal arguments the second passes the derivative on, so that the two shares always add up to one.
             Func::Max | Func::Min => {
-                let (this, other) = (args[k], args[1 - k]);
-                let gap = if func == Func::Max { self.sub(this, other) } else { self.sub(other, this) };
-                self.apply(Func::Step, gap)
+                let gap = if func == Func::Max { self.sub(x, args[1]) } else { self.sub(args[1], x) };
+                let first = self.apply(Func::Step, gap);
+                if k == 0 { first } else { self.sub(one, first) }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Dirac's delta, the weak derivative of a step, as a density and a conditional law.
 
-use netsor_ir::expr::{Expr, ExprId};
+use netsor_ir::expr::{Expr, ExprId, Exprs};
 use netsor_ir::func::{Func, Smoothness};
 use netsor_ir::number::Power;
 
@@ -17,25 +17,21 @@ impl Deriver<'_> {
         };
         let mut slots = Slots::default();
         let argument = self.slotted(args[0], &mut slots, name)?;
-        // The argument must be `constant + slot`; anything else is a jump along a curve.
-        let (constant, slot) = match *self.graph.pool.node(argument) {
-            Expr::Add(c, s) => (c, s),
-            Expr::Ref(..) => (self.graph.pool.integer(0), argument),
-            _ => return Err(LimitError::JumpTimesJump { name: name.to_owned() }),
-        };
-        let first = self.graph.pool.reference(Graph::slot_symbol(0), []);
-        if slot != first || slots.forms.len() != 1 {
-            return Err(LimitError::JumpTimesJump { name: name.to_owned() });
-        }
-        let form = slots.forms[0];
-        let mut integrand = self.graph.pool.integer(1);
+        let mut factors = Vec::with_capacity(rest.len());
         for &factor in rest {
             if self.jumps_at(factor, args[0]) {
                 return Err(LimitError::JumpTimesJump { name: name.to_owned() });
             }
-            let slotted = self.slotted(factor, &mut slots, name)?;
-            integrand = self.graph.pool.mul(integrand, slotted);
+            factors.push(self.slotted(factor, &mut slots, name)?);
         }
+        let mut integrand = self.graph.pool.mul_all(factors);
+        let first = self.graph.pool.reference(Graph::slot_symbol(0), []);
+        let constant = match *self.graph.pool.node(argument) {
+            Expr::Add(c, s) if s == first => c,
+            _ if argument == first => self.graph.pool.integer(0),
+            _ => return self.density_along_curve(argument, integrand, slots, name),
+        };
+        let form = slots.forms[0];
         let variance = self.covariance_of_forms(form, form, name)?;
         let mut with_form = Vec::new();
         for k in 0..slots.forms.len() {
@@ -65,17 +61,7 @@ impl Deriver<'_> {
         }
         let mean = self.define_expect(integrand, covariance, slots.parameters);
         let pool = &mut self.graph.pool;
-        let pi = pool.intern(Expr::Pi);
-        let two = pool.integer(2);
-        let scale = pool.mul(two, pi);
-        let scale = pool.mul(scale, variance);
-        let norm = pool.pow(scale, Power::new(-1, 2));
-        let square = pool.mul(constant, constant);
-        let doubled = pool.mul(two, variance);
-        let exponent = pool.div(square, doubled);
-        let exponent = pool.neg(exponent);
-        let bump = pool.apply(Func::Exp, exponent);
-        let density = pool.mul(norm, bump);
+        let density = normal_density(pool, constant, variance);
         Ok(pool.mul(density, mean))
     }
 
@@ -104,4 +90,19 @@ impl Deriver<'_> {
         self.expander.fresh = fresh;
         result
     }
+}
+
+/// The density of a centred Gaussian of the given variance.
+pub(crate) fn normal_density(pool: &mut Exprs, at: ExprId, variance: ExprId) -> ExprId {
+    let pi = pool.intern(Expr::Pi);
+    let two = pool.integer(2);
+    let scale = pool.mul(two, pi);
+    let scale = pool.mul(scale, variance);
+    let norm = pool.pow(scale, Power::new(-1, 2));
+    let square = pool.mul(at, at);
+    let doubled = pool.mul(two, variance);
+    let exponent = pool.div(square, doubled);
+    let exponent = pool.neg(exponent);
+    let bump = pool.apply(Func::Exp, exponent);
+    pool.mul(norm, bump)
 }

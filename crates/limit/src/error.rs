@@ -72,10 +72,10 @@ pub enum LimitError {
         /// The value.
         name: String,
     },
-    /// A jump along a curve: its derivative is no density of a linear form.
+    /// A jump where no Gaussian variable crosses it at one point.
     #[error(
-        "in the derivative with respect to `{name}` a function jumps where a nonlinear function of Gaussian variables is \
-         0; write the jump in a linear one"
+        "in `{name}` the derivative of a step is needed whose argument is linear in none of its Gaussian variables, or is \
+         determined by the others; write the step as a function of one linear combination of vectors"
     )]
     JumpAlongCurve {
         /// The value.

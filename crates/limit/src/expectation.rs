@@ -5,8 +5,8 @@
 //! 1. multiply out ([`crate::terms`]);
 //! 2. split each monomial into independent groups of factors, by covariances that are zero *by proof*;
 //! 3. drop groups that are odd under a joint change of sign;
-//! 4. remove Gaussian factors by Stein's lemma ([`crate::stein`]), with weak derivatives;
-//! 5. turn a delta into a density and a conditional law;
+//! 4. turn a delta into a density and a conditional law ([`crate::density`], [`crate::curve`]);
+//! 5. remove Gaussian factors by Stein's lemma ([`crate::stein`]), with weak derivatives;
 //! 6. collapse every linear form in Gaussians to one slot, and define what is left as one expectation.
 
 use netsor_ir::Indices;
@@ -116,15 +116,18 @@ impl Deriver<'_> {
             }
             return self.stein_in_slots(&bare, integrand, &slots, name);
         }
-        if let Some(at) = group.iter().position(|f| f.bare) {
-            let rest = group.iter().enumerate().filter(|&(k, _)| k != at).map(|(_, f)| f.expr);
-            let rest: Vec<ExprId> = rest.collect();
-            return self.stein(group[at].expr, &rest, name);
-        }
+        // Deltas first: they have no derivative.
         if let Some(at) = group.iter().position(|f| matches!(self.graph.pool.node(f.expr), Expr::Apply(Func::Delta, _)))
         {
             let rest: Vec<ExprId> = group.iter().enumerate().filter(|&(k, _)| k != at).map(|(_, f)| f.expr).collect();
             return self.density(group[at].expr, &rest, name);
+        }
+        if let Some(at) = group.iter().position(|f| f.bare)
+            && self.jumps_are_solvable(&functions, name)?
+        {
+            let rest = group.iter().enumerate().filter(|&(k, _)| k != at).map(|(_, f)| f.expr);
+            let rest: Vec<ExprId> = rest.collect();
+            return self.stein(group[at].expr, &rest, name);
         }
         let mut slots = Slots::default();
         let mut integrand = self.graph.pool.integer(1);

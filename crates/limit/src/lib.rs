@@ -49,6 +49,7 @@
 
 mod closed_form;
 mod covariance;
+mod curve;
 mod definitions;
 mod delta;
 mod density;

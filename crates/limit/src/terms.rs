@@ -65,8 +65,9 @@ pub(crate) enum Shape {
     /// Not at all.
     Scalar,
     /// As a polynomial with opaque coefficients: multiply it out. The degree is `None` if anything opaque is inside.
-    /// `sums` says that a sum over an axis of more than variables is inside: it is opened, never part of a function.
-    Polynomial { degree: Option<u32>, on: Dependencies, sums: bool },
+    /// `open` says that a delta, or a sum over an axis of more than variables, is inside: it is taken apart, never part
+    /// of a function.
+    Polynomial { degree: Option<u32>, on: Dependencies, open: bool },
     /// Through functions: keep it whole.
     Opaque { on: Dependencies },
 }
@@ -134,7 +135,7 @@ impl Expander {
                 Leaf::Value(_) | Leaf::Slot(_) if graph.is_random(*symbol) => Shape::Polynomial {
                     degree: Some(1),
                     on: Rc::new(BTreeSet::from([(*symbol, indices.clone())])),
-                    sums: false,
+                    open: false,
                 },
                 _ => Shape::Scalar,
             },
@@ -146,16 +147,16 @@ impl Expander {
                 _ => opaque([of(a), of(b)]),
             },
             Expr::Pow(a, p) => match of(a) {
-                Shape::Polynomial { degree, on, sums } if p.is_integer() && p.is_positive() && *p.numer() <= 16 => {
+                Shape::Polynomial { degree, on, open } if p.is_integer() && p.is_positive() && *p.numer() <= 16 => {
                     let degree = degree.map(|d| d * *p.numer() as u32);
-                    Shape::Polynomial { degree, on: on.clone(), sums: *sums }
+                    Shape::Polynomial { degree, on: on.clone(), open: *open }
                 }
                 Shape::Scalar => Shape::Scalar,
                 a => opaque([a]),
             },
             // A delta is always a factor of its own: it will be traded for a density.
             Expr::Apply(Func::Delta, args) => match of(&args[0]).on() {
-                Some(on) => Shape::Polynomial { degree: None, on: on.clone(), sums: false },
+                Some(on) => Shape::Polynomial { degree: None, on: on.clone(), open: true },
                 None => Shape::Scalar,
             },
             Expr::Apply(_, args) => {
@@ -167,11 +168,11 @@ impl Expander {
             }
             Expr::Sum(sum) => match of(&sum.body) {
                 Shape::Scalar => Shape::Scalar,
-                Shape::Polynomial { degree, on, sums } => {
-                    let sums = *sums || degree.is_none_or(|d| 1 < d);
-                    Shape::Polynomial { degree: *degree, on: on.clone(), sums }
+                Shape::Polynomial { degree, on, open } => {
+                    let open = *open || degree.is_none_or(|d| 1 < d);
+                    Shape::Polynomial { degree: *degree, on: on.clone(), open }
                 }
-                Shape::Opaque { on } => Shape::Polynomial { degree: None, on: on.clone(), sums: true },
+                Shape::Opaque { on } => Shape::Polynomial { degree: None, on: on.clone(), open: true },
             },
         }
     }
@@ -290,24 +291,24 @@ fn opaque<'a>(parts: impl IntoIterator<Item = &'a Shape>) -> Shape {
     Shape::Opaque { on: union(parts) }
 }
 
-fn has_sums(shape: &Shape) -> bool {
-    matches!(shape, Shape::Polynomial { sums: true, .. })
+fn is_open(shape: &Shape) -> bool {
+    matches!(shape, Shape::Polynomial { open: true, .. })
 }
 
 fn add(a: &Shape, b: &Shape) -> Shape {
     match (a, b) {
         (Shape::Scalar, other) | (other, Shape::Scalar) => other.clone(),
         (Shape::Opaque { on: x }, Shape::Opaque { on: y }) if x == y => a.clone(),
-        (Shape::Polynomial { on: p, sums: false, .. }, Shape::Opaque { on })
-        | (Shape::Opaque { on }, Shape::Polynomial { on: p, sums: false, .. })
+        (Shape::Polynomial { on: p, open: false, .. }, Shape::Opaque { on })
+        | (Shape::Opaque { on }, Shape::Polynomial { on: p, open: false, .. })
             if p.is_subset(on) && p.len() == on.len() =>
         {
             Shape::Opaque { on: on.clone() }
         }
         (Shape::Polynomial { degree: Some(d), .. }, Shape::Polynomial { degree: Some(e), .. }) => {
-            Shape::Polynomial { degree: Some(*d.max(e)), on: union([a, b]), sums: has_sums(a) || has_sums(b) }
+            Shape::Polynomial { degree: Some(*d.max(e)), on: union([a, b]), open: is_open(a) || is_open(b) }
         }
-        _ => Shape::Polynomial { degree: None, on: union([a, b]), sums: has_sums(a) || has_sums(b) },
+        _ => Shape::Polynomial { degree: None, on: union([a, b]), open: is_open(a) || is_open(b) },
     }
 }
 
@@ -315,16 +316,16 @@ fn multiply(a: &Shape, b: &Shape) -> Shape {
     match (a, b) {
         (Shape::Scalar, other) | (other, Shape::Scalar) => other.clone(),
         (Shape::Opaque { on: x }, Shape::Opaque { on: y }) if x == y => a.clone(),
-        (Shape::Polynomial { on: p, sums: false, .. }, Shape::Opaque { on })
-        | (Shape::Opaque { on }, Shape::Polynomial { on: p, sums: false, .. })
+        (Shape::Polynomial { on: p, open: false, .. }, Shape::Opaque { on })
+        | (Shape::Opaque { on }, Shape::Polynomial { on: p, open: false, .. })
             if p.is_subset(on) =>
         {
             Shape::Opaque { on: on.clone() }
         }
         (Shape::Polynomial { degree: Some(d), .. }, Shape::Polynomial { degree: Some(e), .. }) => {
-            Shape::Polynomial { degree: Some(d + e), on: union([a, b]), sums: has_sums(a) || has_sums(b) }
+            Shape::Polynomial { degree: Some(d + e), on: union([a, b]), open: is_open(a) || is_open(b) }
         }
-        _ => Shape::Polynomial { degree: None, on: union([a, b]), sums: has_sums(a) || has_sums(b) },
+        _ => Shape::Polynomial { degree: None, on: union([a, b]), open: is_open(a) || is_open(b) },
     }
 }
 
