@@ -13,3 +13,4 @@ pub(crate) mod reproduce;
 pub(crate) mod show;
 pub(crate) mod train;
 pub(crate) mod transform;
+pub(crate) mod tune;

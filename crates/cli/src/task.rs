@@ -209,9 +209,13 @@ fn with_batch(mut network: Network, features: usize, batch: usize) -> anyhow::Re
     Ok(network)
 }
 
-/// The only data value of a program.
+/// The only data value of a program, but for single numbers, which all inputs share.
 pub(crate) fn input(program: &Program) -> anyhow::Result<ValueId> {
-    let mut data = data_of(program);
+    let number = |id: ValueId| {
+        let ty = &program.value(id).ty;
+        ty.kind == Kind::Scalar && ty.family.is_empty()
+    };
+    let mut data = data_of(program).filter(|&id| !number(id));
     match (data.next(), data.next()) {
         (Some(id), None) => Ok(id),
         _ => Err(anyhow!("`{}` needs exactly one data value to be used on a data set", program.name)),

@@ -1,6 +1,7 @@
 //! Why a kernel cannot be planned or computed.
 
 use netsor_gauss::GaussError;
+use netsor_limit::LimitError;
 
 /// The error of planning and running kernels.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -127,6 +128,23 @@ pub enum KernelError {
     Tolerance {
         /// The tolerance given.
         found: f64,
+    },
+    /// The kernel has no limit, or its derivative does not exist.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The output has no such kernel.
+    #[error("the first output of the network has no {which} kernel")]
+    NoKernel {
+        /// `ntk` or `nngp`.
+        which: String,
+    },
+    /// Numbers for hyper-parameters that are too many or too few.
+    #[error("{found} numbers are given for {expected} hyper-parameters")]
+    Numbers {
+        /// The number of hyper-parameters.
+        expected: usize,
+        /// How many numbers were given.
+        found: usize,
     },
     /// Threads could not be started.
     #[error("threads could not be started: {0}")]

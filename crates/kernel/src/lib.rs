@@ -56,8 +56,10 @@ mod lower;
 mod plan;
 mod run;
 mod series;
+mod tunable;
 
 pub use error::KernelError;
 pub use inputs::{Inputs, KernelMatrices, Options, Statistics};
 pub use lower::{At, Query, Shared, lower, lower_with};
 pub use plan::{Plan, PlanSize};
+pub use tunable::{TunableKernel, Which};

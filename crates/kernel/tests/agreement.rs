@@ -1,10 +1,10 @@
 //! Plans against the evaluator of the moment graph, entry by entry.
 
 use netsor_data::load_digits;
-use netsor_ir::transform::{Kernels, kernels};
+use netsor_ir::transform::{HyperParameter, Kernels, kernels, tunable};
 use netsor_ir::{Network, ValueId};
-use netsor_kernel::{Inputs, KernelError, KernelMatrices, Options, Plan, Query, lower};
-use netsor_limit::{Data, Deriver, Evaluator, Graph, Tolerance};
+use netsor_kernel::{Inputs, KernelError, KernelMatrices, Options, Plan, Query, Shared, lower, lower_with};
+use netsor_limit::{Data, Datum, Deriver, Evaluator, Graph, Tolerance};
 use netsor_num::streams::{Streams, fill_normal};
 use netsor_zoo::{Activation, Conv1d, Mlp, Padding, Tied};
 
@@ -13,6 +13,8 @@ struct Lowered {
     kernels: Kernels,
     graph: Graph,
     queries: Vec<Query>,
+    /// Numbers of hyper-parameters.
+    shared: Shared,
     plan: Plan,
 }
 
@@ -29,7 +31,31 @@ fn lowered(network: &Network) -> Lowered {
     }
     let graph = deriver.into_graph();
     let plan = lower(&graph, &kernels.program, &queries).unwrap();
-    Lowered { kernels, graph, queries, plan }
+    Lowered { kernels, graph, queries, shared: Shared::new(), plan }
+}
+
+/// The same with factors of all weights and of all biases, which are 1.1 and 0.8, and derivatives with respect to them.
+fn lowered_derivatives(network: &Network) -> Lowered {
+    let hyper = [HyperParameter::weights(network), HyperParameter::biases(network)];
+    let hyper: Vec<HyperParameter> = hyper.into_iter().filter(|h| !h.acts.is_empty()).collect();
+    let tunable = tunable(network, &hyper).unwrap();
+    let kernels = tunable.kernels().unwrap();
+    let mut deriver = Deriver::new(&kernels.program);
+    let output = &kernels.outputs[0];
+    let n_axes = output.indices.len();
+    let all = [("ntk", deriver.scalar(output.ntk).unwrap()), ("nngp", deriver.scalar(output.nngp.unwrap()).unwrap())];
+    let mut queries: Vec<Query> = all.iter().map(|(name, e)| Query::component(*name, *e, n_axes, &[], &[])).collect();
+    for (&factor, hyper) in tunable.factors.iter().zip(&hyper) {
+        let mut by = deriver.with_respect_to(Datum::scalar(factor)).unwrap();
+        for (name, expr) in all {
+            let name = format!("d {name} / d {}", hyper.name);
+            queries.push(Query::component(name, by.derivative(expr).unwrap(), n_axes, &[], &[]));
+        }
+    }
+    let graph = deriver.into_graph();
+    let shared: Shared = tunable.factors.iter().zip([1.1, 0.8]).map(|(&f, x)| (f, vec![x])).collect();
+    let plan = lower_with(&graph, &kernels.program, &queries, &shared).unwrap();
+    Lowered { kernels, graph, queries, shared, plan }
 }
 
 impl Lowered {
@@ -51,9 +77,14 @@ fn normal(purpose: &str, n: usize) -> Vec<f64> {
 /// Both kernels on `rows` inputs (the batch of the network) against the evaluator, relative to the diagonal.
 #[track_caller]
 fn check(network: &Network, x: &[f64], rows: usize, tolerance: f64) {
-    let lowered = lowered(network);
+    check_lowered(&lowered(network), x, rows, tolerance);
+}
+
+#[track_caller]
+fn check_lowered(lowered: &Lowered, x: &[f64], rows: usize, tolerance: f64) {
     let matrices = lowered.run(x, rows);
-    let data = Data::new().with(lowered.xi(), x.to_vec());
+    let data = lowered.shared.iter().fold(Data::new(), |data, (&value, numbers)| data.with(value, numbers.clone()));
+    let data = data.with(lowered.xi(), x.to_vec());
     let asked = Tolerance { absolute: 0.1 * tolerance, relative: 0.1 * tolerance, ..Tolerance::default() };
     let program = &lowered.kernels.program;
     let mut evaluator = Evaluator::new(&lowered.graph, program, &data, asked).unwrap();
@@ -153,6 +184,57 @@ fn convolutions_agree() {
         let conv = Conv1d { inputs: 3, positions: 4, channels: 2, hidden: 2, padding, activation, ..Conv1d::default() };
         check(&conv.network().unwrap(), &normal("conv", 24), 3, tolerance);
     }
+}
+
+#[test]
+fn derivatives_agree() {
+    for (activation, tolerance) in [
+        (Activation::Relu, 1e-12),
+        (Activation::LeakyRelu { slope: 0.2 }, 1e-12),
+        (Activation::Erf, 1e-9),
+        // What the series leave, as for the kernels.
+        (Activation::Tanh, 3e-8),
+        (Activation::Gelu, 3e-8),
+    ] {
+        for b_std in [0.0, 0.3] {
+            let network = Mlp { b_std, ..mlp(activation, 2, 4) }.network().unwrap();
+            check_lowered(&lowered_derivatives(&network), &normal("derivatives", 20), 4, tolerance);
+        }
+    }
+    let conv = Conv1d { inputs: 3, positions: 3, channels: 2, activation: Activation::Relu, ..Conv1d::default() };
+    check_lowered(&lowered_derivatives(&conv.network().unwrap()), &normal("conv", 18), 3, 1e-12);
+}
+
+/// A ReLU network without biases is homogeneous in its weights, also where inputs are 0, repeated and opposite.
+#[test]
+fn derivatives_at_degenerate_inputs() {
+    let lowered = lowered_derivatives(&mlp(Activation::Relu, 2, 1).network().unwrap());
+    let mut x = normal("edges", 20);
+    x[5..10].fill(0.0);
+    for k in 0..5 {
+        x[10 + k] = x[k];
+        x[15 + k] = -x[k];
+    }
+    let matrices = lowered.run(&x, 4);
+    assert!(lowered.plan.symmetric().all(|s| s));
+    for kernel in ["ntk", "nngp"] {
+        let (value, slope) = (matrices.get(kernel).unwrap(), matrices.get(&format!("d {kernel} / d weights")).unwrap());
+        for (value, slope) in value.iter().zip(slope) {
+            // Three layers of weights, each squared, at the factor 1.1.
+            assert!((1.1 * slope - 6.0 * value).abs() <= 1e-13 * value.abs(), "{kernel}: {value} {slope}");
+        }
+    }
+}
+
+#[test]
+fn shared_numbers_are_checked() {
+    let network = mlp(Activation::Relu, 1, 2).network().unwrap();
+    let Lowered { kernels, graph, queries, shared, .. } = lowered_derivatives(&network);
+    let refused = |shared: &Shared| lower_with(&graph, &kernels.program, &queries, shared).unwrap_err();
+    assert!(matches!(refused(&Shared::new()), KernelError::Shared { .. }));
+    let with = |numbers: Vec<f64>| shared.keys().map(|&k| (k, numbers.clone())).collect::<Shared>();
+    assert!(matches!(refused(&with(vec![1.0, 2.0])), KernelError::DataSize { columns: 1, found: 2, .. }));
+    assert!(matches!(refused(&with(vec![f64::NAN])), KernelError::NotFinite { .. }));
 }
 
 #[test]

@@ -24,6 +24,9 @@ impl Deriver<'_> {
             unreachable!("called with an application of delta")
         };
         let argument = args[0];
+        if let Some(value) = self.expect_two_deltas(weight, argument, rest, law) {
+            return Ok(value);
+        }
         let slots = slots_of(&self.graph, argument);
         let Some(coefficients) = self.linear(argument, &slots) else {
             return self.expect_pieces(weight, argument, rest, law, name);
@@ -111,6 +114,36 @@ impl Deriver<'_> {
             weight = self.graph.pool.mul(weight, bump);
         }
         self.expect_times(weight, integrand, &conditional, name)
+    }
+
+    /// `weight c E[delta(Z_i) delta(Z_j)]`, the density of both at 0, if that is all there is: the most common case, in a
+    /// form that does not depend on their order, so that a kernel is seen to be symmetric.
+    fn expect_two_deltas(&mut self, weight: ExprId, argument: ExprId, rest: ExprId, law: &Law) -> Option<ExprId> {
+        let slot = |this: &Self, id: ExprId| {
+            slots_of(&this.graph, id)
+                .into_iter()
+                .find(|&k| matches!(this.graph.pool.node(id), Expr::Ref(symbol, _) if *symbol == Graph::slot_symbol(k)))
+        };
+        let i = slot(self, argument)?;
+        let is_delta = |graph: &Graph, id: ExprId| matches!(graph.pool.node(id), Expr::Apply(Func::Delta, _));
+        let (delta, others) = self.split_factors(rest, &is_delta);
+        let Expr::Apply(Func::Delta, args) = self.graph.pool.node(delta) else { return None };
+        let j = slot(self, args[0]).filter(|&j| j != i)?;
+        if !slots_of(&self.graph, others).is_empty() {
+            return None;
+        }
+        let others = self.with_parameters(others, &law.parameters);
+        let [a, b, c] = [(i, i), (j, j), (i, j)].map(|(k, l)| law.covariance[k][l]);
+        let pool = &mut self.graph.pool;
+        let numerator = pool.mul(weight, others);
+        let (product, square) = (pool.mul(a, b), pool.mul(c, c));
+        let determinant = pool.sub(product, square);
+        let size = pool.mul(law.sizes[i], law.sizes[j]);
+        let root = self.quotient(numerator, determinant, size, Power::new(1, 2));
+        let pool = &mut self.graph.pool;
+        let (two, pi) = (pool.integer(2), pool.intern(Expr::Pi));
+        let two_pi = pool.mul(two, pi);
+        Some(pool.div(root, two_pi))
     }
 
     /// The coefficients of the slots in an expression that is linear in them.

@@ -59,10 +59,10 @@ impl Datum {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Differentiator<'d, 'p> {
-    pub(crate) deriver: &'d mut Deriver<'p>,
+    deriver: &'d mut Deriver<'p>,
     datum: Datum,
     /// The name of the datum, for errors.
-    pub(crate) name: String,
+    name: String,
     /// Whether a definition depends on the datum.
     depends: Vec<bool>,
     known: FxHashMap<DefId, ExprId>,
@@ -152,7 +152,8 @@ impl Differentiator<'_, '_> {
             Body::Expect { integrand, covariance, parameters } => {
                 let d_covariance = covariance.iter().map(|&e| self.expr(e)).collect::<Result<Vec<_>, _>>()?;
                 let d_parameters = parameters.iter().map(|&e| self.expr(e)).collect::<Result<Vec<_>, _>>()?;
-                self.price(integrand, (&covariance, &d_covariance), (&parameters, &d_parameters))
+                let changes = ((&covariance[..], &d_covariance[..]), (&parameters[..], &d_parameters[..]));
+                self.deriver.price(integrand, changes.0, changes.1, &self.name)
             }
             Body::Quotient { numerator, denominator, size, power } => {
                 let (d_numerator, d_denominator) = (self.expr(numerator)?, self.expr(denominator)?);

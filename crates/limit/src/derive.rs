@@ -97,6 +97,11 @@ impl<'p> Deriver<'p> {
         Self { gradient_independence: true, ..Self::new(program) }
     }
 
+    /// A deriver over the definitions of a graph, which knows none of them.
+    pub(crate) fn of_graph(graph: Graph, program: &'p Program) -> Self {
+        Self { graph, ..Self::new(program) }
+    }
+
     /// The program.
     pub fn program(&self) -> &'p Program {
         self.program

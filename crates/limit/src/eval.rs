@@ -2,8 +2,8 @@
 //!
 //! Decisions about rank live here and in [`netsor_gauss`], never in `derive`. Each definition is computed once for
 //! each tuple of indices that is asked for. Every number carries an error: that of its own expectations, propagated to
-//! first order through the arithmetic that follows. An error in a covariance enters an expectation with unit
-//! sensitivity, which is a convention and not a bound.
+//! first order through the arithmetic that follows, and through expectations by their exact derivatives in the
+//! covariance ([`crate::price`]); errors that are negligible beside the tolerance enter as they are.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 use crate::closed_form::{Separated, flatten, separate, slots_of};
 use crate::error::LimitError;
 use crate::graph::{Body, DefId, Graph, Leaf};
+use crate::sensitivity::Sensitivities;
 
 /// A number with the error it is known to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,6 +106,10 @@ pub struct Evaluator<'g> {
     memo: FxHashMap<(DefId, SmallVec<[u32; 6]>), Value>,
     tapes: FxHashMap<ExprId, Rc<Vec<CompiledFactor>>>,
     statistics: Statistics,
+    /// Made when an error of a covariance is not negligible.
+    sensitivities: Option<Box<Sensitivities<'g>>>,
+    /// Whether a quotient by what is 0 up to rounding is an error unless its numerator is 0.
+    strict: bool,
 }
 
 /// A factor of an integrand, ready for batches.
@@ -174,6 +179,8 @@ impl<'g> Evaluator<'g> {
             memo: FxHashMap::default(),
             tapes: FxHashMap::default(),
             statistics: Statistics::default(),
+            sensitivities: None,
+            strict: false,
         })
     }
 
@@ -182,6 +189,17 @@ impl<'g> Evaluator<'g> {
     pub fn without_closed_forms(mut self) -> Self {
         self.closed_forms = false;
         self
+    }
+
+    /// The evaluator of derivatives in a covariance, for which 0/0 is no number.
+    pub(crate) fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// Gives a definition without indices its value.
+    pub(crate) fn set(&mut self, def: DefId, value: Value) {
+        self.memo.insert((def, SmallVec::new()), value);
     }
 
     /// What has been used so far.
@@ -203,7 +221,7 @@ impl<'g> Evaluator<'g> {
             Body::Scalar(expr) => self.expr(*expr, &at, &[]),
             Body::Quotient { numerator, denominator, size, power } => {
                 let [numerator, denominator, size] = [numerator, denominator, size].map(|&e| self.expr(e, &at, &[]));
-                quotient(numerator?, denominator?, size?, power_to_f64(*power))
+                quotient(numerator?, denominator?, size?, power_to_f64(*power), self.strict)
             }
             Body::Expect { integrand, covariance, parameters } => {
                 let covariance: Vec<Value> =
@@ -221,7 +239,6 @@ impl<'g> Evaluator<'g> {
         let numbers: Vec<f64> = parameters.iter().map(|p| p.value).collect();
         let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
         let entry = |i: usize, j: usize| lower[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)].value;
-        let inherited: f64 = lower.iter().chain(parameters).map(|v| v.error).sum();
         let estimate = match self.closed_form(integrand, &entry, &numbers) {
             Some(result) => result.map_err(|e| self.expectation_error(integrand, e))?,
             None => self.integral(integrand, slots, &entry, &numbers)?,
@@ -235,7 +252,25 @@ impl<'g> Evaluator<'g> {
         if !estimate.met(&self.tolerance) {
             self.statistics.not_met += 1;
         }
+        let inherited = self.inherited(integrand, estimate.value, lower, parameters);
         Ok(Value { value: estimate.value, error: estimate.error + inherited })
+    }
+
+    /// What the errors of the covariance and of the parameters make of the expectation: to first order, by its exact
+    /// derivatives, where they are not negligible beside the tolerance. Where these do not exist, as for kinks at a
+    /// variance of 0 and jumps at a correlation of 1, an expectation changes as a square root.
+    fn inherited(&mut self, integrand: ExprId, value: f64, lower: &[Value], parameters: &[Value]) -> f64 {
+        let sum: f64 = lower.iter().chain(parameters).map(|v| v.error).sum();
+        let allowed = self.tolerance.absolute.max(self.tolerance.relative * value.abs());
+        if sum <= NEGLIGIBLE * allowed {
+            return sum;
+        }
+        let (graph, program) = (self.graph, self.program);
+        let known = self.sensitivities.get_or_insert_with(|| Box::new(Sensitivities::new(graph, program)));
+        match known.of(integrand, lower, parameters) {
+            Some(sizes) => lower.iter().chain(parameters).zip(sizes).map(|(v, size)| size * v.error).sum(),
+            None => sum.max(sum.sqrt()),
+        }
     }
 
     fn closed_form(
@@ -410,13 +445,16 @@ fn flat(at: &[u32], sizes: impl IntoIterator<Item = usize>) -> Result<usize, Lim
     })
 }
 
+/// Errors that are smaller, as a share of the tolerance, enter an expectation as they are.
+const NEGLIGIBLE: f64 = 0.01;
+
 /// A remainder of a variance that is no larger, relative to the variance, is rounding: what is dropped with it is below
 /// its square root, 3e-8, as is what rounding leaves of the numerator divided by it.
 pub const ROUNDING: f64 = 1e-15;
 
 /// [`Body::Quotient`].
-fn quotient(numerator: Value, denominator: Value, size: Value, power: f64) -> Result<Value, LimitError> {
-    let part = size.value != 0.0;
+fn quotient(numerator: Value, denominator: Value, size: Value, power: f64, strict: bool) -> Result<Value, LimitError> {
+    let part = size.value != 0.0 && !strict;
     if denominator.value <= ROUNDING * size.value + denominator.error && (part || numerator.value == 0.0) {
         return Ok(Value { value: 0.0, error: numerator.error });
     }

@@ -65,6 +65,7 @@ mod order;
 pub mod paths;
 mod price;
 mod product;
+mod sensitivity;
 pub mod show;
 mod slots;
 mod stein;

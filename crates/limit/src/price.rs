@@ -22,7 +22,6 @@ use netsor_ir::func::{Func, Parity, Smoothness};
 use netsor_ir::number::{Power, fraction};
 
 use crate::closed_form::slots_of;
-use crate::derivative::Differentiator;
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::graph::{Body, Def, Graph};
@@ -37,16 +36,17 @@ pub(crate) struct Law {
     pub(crate) parameters: Vec<ExprId>,
 }
 
-impl Differentiator<'_, '_> {
+impl Deriver<'_> {
     /// The derivative of `E integrand` along the derivatives of the covariance (lower triangle) and of the parameters.
+    /// `name` is what the derivative is with respect to.
     pub(crate) fn price(
         &mut self,
         integrand: ExprId,
         (covariance, d_covariance): (&[ExprId], &[ExprId]),
         (parameters, d_parameters): (&[ExprId], &[ExprId]),
+        name: &str,
     ) -> Result<ExprId, LimitError> {
-        let name = self.name.clone();
-        let deriver = &mut *self.deriver;
+        let deriver = self;
         let integrand = deriver.linear_in_jumps(integrand);
         let n = (0..).take_while(|k| k * (k + 1) / 2 < covariance.len()).count();
         let lower = |i: usize, j: usize| i.max(j) * (i.max(j) + 1) / 2 + i.min(j);
@@ -67,12 +67,12 @@ impl Differentiator<'_, '_> {
             let weight = deriver.graph.pool.mul(half, change);
             let value = if deriver.smooth_in(integrand, i) {
                 let second = deriver.partial(first[i], Graph::slot_symbol(i));
-                deriver.expect_times(weight, second, &law, &name)?
+                deriver.expect_times(weight, second, &law, name)?
             } else {
                 stretch[i] = deriver.quotient(weight, law.covariance[i][i], zero, one);
                 let slot = deriver.graph.pool.reference(Graph::slot_symbol(i), []);
                 let radial = deriver.graph.pool.mul(slot, first[i]);
-                deriver.expect_times(stretch[i], radial, &law, &name)?
+                deriver.expect_times(stretch[i], radial, &law, name)?
             };
             total = deriver.graph.pool.add(total, value);
         }
@@ -83,14 +83,14 @@ impl Differentiator<'_, '_> {
                 let explained = pool.mul(law.covariance[i][j], both);
                 let weight = pool.sub(d_covariance[lower(i, j)], explained);
                 let mixed = deriver.partial(first[i], Graph::slot_symbol(j));
-                let value = deriver.expect_times(weight, mixed, &law, &name)?;
+                let value = deriver.expect_times(weight, mixed, &law, name)?;
                 total = deriver.graph.pool.add(total, value);
             }
         }
         for (k, &change) in d_parameters.iter().enumerate() {
             if !deriver.graph.pool.is_zero(change) {
                 let derivative = deriver.partial(integrand, Graph::parameter_symbol(k));
-                let value = deriver.expect_times(change, derivative, &law, &name)?;
+                let value = deriver.expect_times(change, derivative, &law, name)?;
                 total = deriver.graph.pool.add(total, value);
             }
         }
@@ -123,7 +123,11 @@ impl Deriver<'_> {
     }
 
     /// The factors for which `chosen` holds, and the others, as two products.
-    fn split_factors(&mut self, product: ExprId, chosen: &dyn Fn(&Graph, ExprId) -> bool) -> (ExprId, ExprId) {
+    pub(crate) fn split_factors(
+        &mut self,
+        product: ExprId,
+        chosen: &dyn Fn(&Graph, ExprId) -> bool,
+    ) -> (ExprId, ExprId) {
         let (mut factors, mut sign) = (Vec::new(), 1.0);
         crate::closed_form::flatten(&self.graph, product, &mut factors, &mut sign);
         let (with, without): (Vec<ExprId>, Vec<ExprId>) = factors.into_iter().partition(|&f| chosen(&self.graph, f));

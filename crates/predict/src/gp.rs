@@ -68,6 +68,28 @@ impl GaussianProcess {
         -0.5 * (self.quadratic + k * self.factor.log_det() + n * k * TAU.ln())
     }
 
+    /// The derivatives of [`log_marginal_likelihood`](Self::log_marginal_likelihood) along changes of the kernel of the
+    /// training points, and the derivative in the variance `c` of the noise:
+    /// `1/2 sum_j a_j^T dK a_j - k/2 tr((K + c I)^{-1} dK)` with `a = (K + c I)^{-1} y` (Rasmussen and Williams 2006,
+    /// eq. 5.9).
+    ///
+    /// # Errors
+    /// [`PredictError::Shape`], [`PredictError::NotFinite`].
+    pub fn likelihood_gradient(&self, changes: &[MatRef<'_, f64>]) -> Result<(Vec<f64>, f64), PredictError> {
+        let (n, k) = (self.weights.nrows(), self.weights.ncols() as f64);
+        let inverse = self.factor.solve(Mat::<f64>::identity(n, n).as_ref());
+        // The matrix that a change is multiplied with, entry by entry: a a^T - k (K + c I)^{-1}.
+        let outer = &self.weights * self.weights.transpose();
+        let entry = |i: usize, j: usize| 0.5 * (outer[(i, j)] - k * inverse[(i, j)]);
+        let mut gradient = Vec::with_capacity(changes.len());
+        for change in changes {
+            check("the change of the kernel", *change, (n, n))?;
+            let column = |j: usize| (0..n).map(|i| entry(i, j) * change[(i, j)]).sum::<f64>();
+            gradient.push((0..n).map(column).sum());
+        }
+        Ok((gradient, (0..n).map(|i| entry(i, i)).sum()))
+    }
+
     fn check_cross(&self, k_test_train: MatRef<'_, f64>) -> Result<(), PredictError> {
         let expected = (k_test_train.nrows(), self.weights.nrows());
         check("the kernel of test against training points", k_test_train, expected)
@@ -91,6 +113,41 @@ mod tests {
         // log N(3; 0, 3).
         let expected = -0.5 * (3.0 + 3.0_f64.ln() + TAU.ln());
         assert!((gp.log_marginal_likelihood() - expected).abs() < 16.0 * f64::EPSILON);
+    }
+
+    #[test]
+    fn the_gradient_of_the_likelihood() {
+        let kernel = |scale: f64, length: f64| {
+            Mat::from_fn(6, 6, |i, j| scale * (-(i as f64 - j as f64).powi(2) / (2.0 * length * length)).exp())
+        };
+        let y = Mat::from_fn(6, 2, |i, j| (1.3 * i as f64).sin() + 0.3 * j as f64);
+        let fit = |scale: f64, length: f64, noise: f64| {
+            GaussianProcess::fit(kernel(scale, length).as_ref(), y.as_ref(), DiagReg::Absolute(noise)).unwrap()
+        };
+        let (scale, length, noise) = (0.9, 1.4, 0.2);
+        let by_scale = kernel(1.0, length);
+        let by_length =
+            Mat::from_fn(6, 6, |i, j| kernel(scale, length)[(i, j)] * (i as f64 - j as f64).powi(2) / length.powi(3));
+        let gp = fit(scale, length, noise);
+        let (gradient, by_noise) = gp.likelihood_gradient(&[by_scale.as_ref(), by_length.as_ref()]).unwrap();
+        let value = |s: f64, l: f64, c: f64| fit(s, l, c).log_marginal_likelihood();
+        let difference = |h: f64| {
+            [
+                (value(scale + h, length, noise) - value(scale - h, length, noise)) / (2.0 * h),
+                (value(scale, length + h, noise) - value(scale, length - h, noise)) / (2.0 * h),
+                (value(scale, length, noise + h) - value(scale, length, noise - h)) / (2.0 * h),
+            ]
+        };
+        let exact = [gradient[0], gradient[1], by_noise];
+        for ((exact, coarse), fine) in exact.into_iter().zip(difference(1e-2)).zip(difference(5e-3)) {
+            // Central differences are of second order; a tenth is left to the fourth.
+            let (coarse, fine) = (coarse - exact, fine - exact);
+            assert!(
+                fine.abs() < 0.05 && (fine - coarse / 4.0).abs() < 0.03 * coarse.abs() + 1e-9,
+                "{exact} {coarse:e} {fine:e}"
+            );
+        }
+        assert!(gp.likelihood_gradient(&[y.as_ref()]).is_err());
     }
 
     #[test]

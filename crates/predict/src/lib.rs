@@ -34,6 +34,7 @@
 //! | the distribution over initialisations along the flow | [`Ensemble`] |
 //! | (stochastic) gradient descent, any loss | [`KernelDescent`] with a [`Loss`] |
 //! | the largest stable learning rate | [`max_learning_rate`] |
+//! | hyper-parameters by marginal likelihood | [`GaussianProcess::likelihood_gradient`], [`minimise`] |
 //! | accuracy, error | [`accuracy`], [`mean_squared_error`] |
 //! | kernels to compare with | [`linear_kernel`], [`rbf_kernel`] |
 //!
@@ -42,6 +43,7 @@
 //! the same inputs give the same bits for any number of threads (eigendecompositions run on one).
 
 mod baseline;
+mod bfgs;
 mod cholesky;
 mod descent;
 mod ensemble;
@@ -58,6 +60,7 @@ pub use faer::{Mat, MatRef};
 
 pub use crate::{
     baseline::{linear_kernel, rbf_kernel},
+    bfgs::{Minimum, Search, minimise},
     cholesky::Cholesky,
     descent::{CrossEntropy, KernelDescent, Loss, SquaredError},
     ensemble::{Ensemble, Gaussian, Kernels, Trained},

@@ -32,7 +32,7 @@ pub use parametrize::{Constant, Parametrization, parametrize};
 pub use reduce::{is_reduced, reduce, reduce_network};
 pub use sgd::{Condition, Decay, Loss, Readouts, Sgd, TrainedOutput, Training, unroll_sgd};
 pub use tangent::{Direction, DirectionMode, Tangents};
-pub use tunable::{Act, HyperParameter, Tunable, tunable};
+pub use tunable::{Act, HyperParameter, Tunable, tunable, tuned};
 pub use unroll::{unroll_network, unroll_program};
 
 /// Why a network cannot be transformed.

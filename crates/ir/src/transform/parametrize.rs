@@ -256,6 +256,26 @@ fn rescale_cross(program: &mut Program, value: ValueId, law: &mut Law, power: Po
     }
 }
 
+/// Multiplies the deviation of an initial vector from its mean by a number.
+pub(super) fn scale_deviation(program: &mut Program, value: ValueId, factor: &Number) {
+    let times = |program: &mut Program, expr: ExprId, factor: Number| {
+        let factor = program.exprs.constant(factor);
+        program.exprs.mul(factor, expr)
+    };
+    for at in program.value_ids().skip(value.index()) {
+        let Instr::Gaussian(mut law) = program.value(at).instr.clone() else { continue };
+        if at == value {
+            law.covariance = times(program, law.covariance, factor * factor);
+        }
+        for (with, covariance) in &mut law.cross {
+            if at == value || *with == value {
+                *covariance = times(program, *covariance, factor.clone());
+            }
+        }
+        program.values[at.index()].instr = Instr::Gaussian(law);
+    }
+}
+
 fn times_width(program: &mut Program, expr: ExprId, power: Power) -> ExprId {
     let width = program.exprs.width(power);
     program.exprs.mul(expr, width)

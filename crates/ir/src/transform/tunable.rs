@@ -19,8 +19,8 @@ use crate::expr::{ExprId, Symbol};
 use crate::id::Id;
 use crate::index::{Index, Indices};
 use crate::network::{Network, Parameter};
-use crate::number::{Power, power};
-use crate::program::{Axis, Instr, Kind, Program, ValueId, own_indices, symbol_of, value_of};
+use crate::number::{Number, Power, power};
+use crate::program::{Axis, Instr, Kind, Program, Scale, ValueId, own_indices, symbol_of, value_of};
 
 /// What a hyper-parameter does to a parameter of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -230,6 +230,46 @@ fn free_name(old: &Program, new: &Program, stem: &str) -> String {
         }
         name = next;
     }
+}
+
+/// The network with the hyper-parameters at these values: the same as [`tunable`] with its scalars at them, with the
+/// numbers in the laws and learning rates. Negative factors of standard deviations are as good as their sizes.
+///
+/// # Errors
+/// [`TransformError::NotTunable`] for a hyper-parameter that acts on what is no parameter, or without a value.
+pub fn tuned(
+    network: &Network,
+    hyper_parameters: &[HyperParameter],
+    values: &[Number],
+) -> Result<Network, TransformError> {
+    let mut result = network.clone();
+    for (k, hyper) in hyper_parameters.iter().enumerate() {
+        let refuse = |reason: &str| TransformError::NotTunable { name: hyper.name.clone(), reason: reason.to_owned() };
+        let factor = values.get(k).ok_or_else(|| refuse("it has no value"))?;
+        let square = factor * factor;
+        for &(value, act) in &hyper.acts {
+            let parameter = result.parameters.iter_mut().find(|p| p.value == value);
+            let parameter = parameter.ok_or_else(|| refuse("it acts on what is no parameter"))?;
+            match act {
+                Act::Multiplier => parameter.multiplier_squared *= square.clone(),
+                Act::Rate => {
+                    parameter.multiplier_squared *= factor.clone();
+                    continue;
+                }
+                Act::Law => {}
+            }
+            let program = &mut result.program;
+            match program.values[value.index()].instr.clone() {
+                Instr::Matrix { variance } => {
+                    let variance = Scale::new(variance.coefficient * square.clone(), variance.power);
+                    program.values[value.index()].instr = Instr::Matrix { variance };
+                }
+                Instr::Gaussian(_) => super::parametrize::scale_deviation(program, value, factor),
+                _ => return Err(refuse("it acts on a value that is not drawn")),
+            }
+        }
+    }
+    Ok(result)
 }
 
 struct Tuning<'a> {

@@ -1,0 +1,165 @@
+//! How much an expectation changes with the numbers that it is given.
+//!
+//! A covariance that is itself the result of an integral has an error, and the expectation inherits it. By how much is a
+//! derivative, which [`crate::price`] knows. Here its covariance and parameters are variables of their own, so that the
+//! derivatives of an integrand are derived once and evaluated wherever it occurs.
+
+use netsor_gauss::Tolerance;
+use netsor_ir::number::integer;
+use netsor_ir::{ExprId, Program};
+use rustc_hash::FxHashMap;
+
+use crate::derive::Deriver;
+use crate::error::LimitError;
+use crate::eval::{Data, Evaluator, Value};
+use crate::graph::{Body, Def, DefId, Graph};
+
+/// Derivatives of expectations, by integrand and number of slots.
+pub(crate) struct Sensitivities<'p> {
+    deriver: Deriver<'p>,
+    known: FxHashMap<(ExprId, usize), Option<Partials>>,
+    data: Data,
+}
+
+/// The derivatives of one expectation, over variables that stand for its covariance and parameters.
+#[derive(Clone)]
+struct Partials {
+    variables: Vec<DefId>,
+    derivatives: Vec<ExprId>,
+}
+
+impl<'p> Sensitivities<'p> {
+    pub(crate) fn new(graph: &Graph, program: &'p Program) -> Self {
+        Self { deriver: Deriver::of_graph(graph.clone(), program), known: FxHashMap::default(), data: Data::new() }
+    }
+
+    /// The sizes of the derivatives of `E integrand` in the entries of the covariance (lower triangle; an entry off the
+    /// diagonal stands for itself and its mirror image) and in the parameters, to about a tenth; `None` if one of them
+    /// does not exist.
+    pub(crate) fn of(&mut self, integrand: ExprId, lower: &[Value], parameters: &[Value]) -> Option<Vec<f64>> {
+        let key = (integrand, lower.len());
+        if !self.known.contains_key(&key) {
+            let partials = self.partials(integrand, lower.len(), parameters.len()).ok();
+            self.known.insert(key, partials);
+        }
+        let partials = self.known[&key].clone()?;
+        // A bar on an error needs one digit.
+        let tolerance = Tolerance { absolute: 1e-2, relative: 1e-1, max_points: 1 << 14, ..Tolerance::default() };
+        let evaluator = Evaluator::new(&self.deriver.graph, self.deriver.program, &self.data, tolerance);
+        let mut evaluator = evaluator.ok()?.strict();
+        for (&variable, value) in partials.variables.iter().zip(lower.iter().chain(parameters)) {
+            evaluator.set(variable, Value { error: 0.0, ..*value });
+        }
+        let size = |&e: &ExprId| {
+            let value = evaluator.value(e, &[]).ok()?;
+            Some(value.value.abs() + value.error)
+        };
+        partials.derivatives.iter().map(size).collect()
+    }
+
+    fn partials(&mut self, integrand: ExprId, entries: usize, parameters: usize) -> Result<Partials, LimitError> {
+        let deriver = &mut self.deriver;
+        let mut variables = Vec::new();
+        for k in 0..entries + parameters {
+            // Definitions of their own: never found again, since the number in them is that of the next definition.
+            let unique = deriver.graph.pool.constant(integer(k as i64));
+            deriver.graph.defs.push(Def { arity: 0, body: Body::Scalar(unique) });
+            variables.push(DefId::new(deriver.graph.defs.len() - 1));
+        }
+        let mentions: Vec<ExprId> = variables
+            .iter()
+            .map(|&v| {
+                let symbol = deriver.graph.def_symbol(v);
+                deriver.graph.pool.reference(symbol, [])
+            })
+            .collect();
+        let (covariance, parameters) = mentions.split_at(entries);
+        let [zero, one] = [0, 1].map(|k| deriver.graph.pool.integer(k));
+        let mut derivatives = Vec::new();
+        for k in 0..mentions.len() {
+            let direction: Vec<ExprId> = (0..mentions.len()).map(|l| if k == l { one } else { zero }).collect();
+            let (d_covariance, d_parameters) = direction.split_at(entries);
+            let (covariance, parameters) = ((covariance, d_covariance), (parameters, d_parameters));
+            derivatives.push(deriver.price(integrand, covariance, parameters, "a covariance")?);
+        }
+        Ok(Partials { variables, derivatives })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netsor_ir::syntax::parse_program;
+
+    use super::*;
+
+    /// The errors that a coarse tolerance leaves are within what is said of them, and not far below: the last expectation
+    /// has a derivative of about 12 in its covariance, which an error passes on.
+    #[test]
+    fn errors_of_covariances_are_propagated() {
+        let text = "program steep {
+          matrix W ~ N(0, 1/n)
+          vector a ~ N(0, 1)
+          vector b ~ N(0, 1)
+          x = tanh(a * b)
+          y = tanh(a * b + 0.2 * a)
+          g = W * x
+          h = W * y
+          moment m = mean(exp(2 * g) * exp(2 * h))
+        }";
+        let program = parse_program(text).unwrap();
+        let m = program.find("m").unwrap();
+        let mut deriver = Deriver::new(&program);
+        let m = deriver.scalar(m).unwrap();
+        let graph = deriver.into_graph();
+        let data = Data::new();
+        let value = |tolerance: f64| {
+            let tolerance = Tolerance { absolute: tolerance, relative: 0.0, ..Tolerance::default() };
+            Evaluator::new(&graph, &program, &data, tolerance).unwrap().value(m, &[]).unwrap()
+        };
+        let exact = value(1e-12);
+        assert!(exact.error < 1e-8, "{exact:?}");
+        for tolerance in [1e-2, 1e-4, 1e-6] {
+            let found = value(tolerance);
+            let error = (found.value - exact.value).abs();
+            assert!(error <= found.error + exact.error, "{tolerance}: {error:e} {found:?}");
+        }
+    }
+
+    /// `E exp(2 g + 2 h)` with variances `a`, `b` and covariance `c` is `exp(2 a + 2 b + 4 c)`, an exact multiple of its
+    /// derivatives.
+    #[test]
+    fn derivatives_in_the_covariance() {
+        let text = "program exponential {
+          vector g ~ N(0, 1)
+          vector h ~ N(0, 1)
+          moment m = mean(exp(2 * g + 0.5 * h) * step(g))
+          moment j = mean(step(g) * step(g + h))
+        }";
+        let program = parse_program(text).unwrap();
+        let mut deriver = Deriver::new(&program);
+        for name in ["m", "j"] {
+            deriver.scalar(program.find(name).unwrap()).unwrap();
+        }
+        let graph = deriver.into_graph();
+        let mut sensitivities = Sensitivities::new(&graph, &program);
+        let expectations: Vec<ExprId> = graph
+            .defs
+            .iter()
+            .filter_map(|def| match &def.body {
+                Body::Expect { integrand, covariance, .. } if covariance.len() == 3 => Some(*integrand),
+                _ => None,
+            })
+            .collect();
+        let exact = |x: f64| Value { value: x, error: 0.0 };
+        // The jumps: d/dc E step step = 1 / (2 pi sqrt(a b - c^2)), and -c / (2 a) of that in a.
+        let jumps = *expectations.last().unwrap();
+        let (a, c, b) = (1.0, 1.3, 2.0);
+        let found = sensitivities.of(jumps, &[exact(a), exact(c), exact(b)], &[]).unwrap();
+        let by_c = 1.0 / (2.0 * std::f64::consts::PI * f64::sqrt(a * b - c * c));
+        for (found, expected) in found.iter().zip([c / (2.0 * a) * by_c, by_c, c / (2.0 * b) * by_c]) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        // At a correlation of 1 there is no derivative.
+        assert_eq!(sensitivities.of(jumps, &[exact(1.0); 3], &[]), None);
+    }
+}
