@@ -1,6 +1,21 @@
 //! A step of training and an empirical tangent kernel against their floors: the matrix products that they consist of.
 //!
 //! `cargo bench --package netsor-benches --bench step [-- width batch]`
+//!
+//! The count, for `L = 3` hidden layers of width `n`, `N` inputs of dimension `d`, in multiplications and additions:
+//!
+//! | part | step | kernel |
+//! | --- | --- | --- |
+//! | forward products | `2 N n d + 2 (L - 1) N n^2` | the same |
+//! | backward products | `2 (L - 1) N n^2` | the same |
+//! | gradients, added to the weights where they are | `2 N n d + 2 (L - 1) N n^2` | none |
+//! | two Gram matrices a layer | none | `2 N^2 (d + (2 L - 1) n)` and the readout's |
+//!
+//! At `n = 2048, N = 64, d = 784` the kernel has 2.4 GFLOP, and reads the two square matrices of 17 MB twice: it is
+//! bound by memory. What comes on top of the products is `L N n` hyperbolic tangents (in the backward pass `phi'` is
+//! taken from the values of `phi`, see `ir::transform::hoist`), two multiplications for each entry of an adjoint, a
+//! look at each vector for numbers that are not finite, and `N^2` products of the entries of Gram matrices a layer.
+//! Nothing is drawn, transposed, copied or allocated in the timed part.
 
 use std::hint::black_box;
 

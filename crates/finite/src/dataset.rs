@@ -61,17 +61,33 @@ impl<'a> Examples<'a> {
     /// # Errors
     /// If an example does not exist, or as for [`Trainer::resize`] and [`Trainer::supply`].
     pub fn supply<T: Float>(&self, trainer: &mut Trainer<T>, batch: &[usize]) -> Result<Vec<f64>, FiniteError> {
+        self.place(trainer, batch)?;
+        Ok(trainer.batch.1.clone())
+    }
+
+    /// Makes these examples the trainer's batch; their targets are in the trainer's memory.
+    ///
+    /// # Errors
+    /// If an example does not exist, or as for [`Trainer::resize`] and [`Trainer::supply`].
+    fn place<T: Float>(&self, trainer: &mut Trainer<T>, batch: &[usize]) -> Result<(), FiniteError> {
         if let Some(&bad) = batch.iter().find(|&&e| self.count <= e) {
             let (what, expected) = ("an example of a batch", "less than the number of examples");
             return Err(FiniteError::Option { what, expected, found: bad as f64 });
         }
         trainer.resize(self.axis, batch.len() as u32)?;
-        let rows = |numbers: &[f64]| -> Vec<f64> {
-            let each = numbers.len() / self.count;
-            batch.iter().flat_map(|&e| &numbers[e * each..(e + 1) * each]).copied().collect()
-        };
-        trainer.supply(self.data, &rows(self.inputs))?;
-        Ok(rows(self.targets))
+        let (mut rows, mut targets) = std::mem::take(&mut trainer.batch);
+        self.gather(self.inputs, batch, &mut rows);
+        self.gather(self.targets, batch, &mut targets);
+        let result = trainer.supply(self.data, &rows);
+        trainer.batch = (rows, targets);
+        result
+    }
+
+    /// The numbers of the examples of a batch.
+    fn gather(&self, numbers: &[f64], batch: &[usize], out: &mut Vec<f64>) {
+        let each = numbers.len() / self.count;
+        out.clear();
+        batch.iter().for_each(|&e| out.extend_from_slice(&numbers[e * each..(e + 1) * each]));
     }
 
     /// One step on a batch, and the loss before it: the mean over the examples of the batch.
@@ -85,15 +101,15 @@ impl<'a> Examples<'a> {
         loss: Loss<'_>,
         eta: f64,
     ) -> Result<f64, FiniteError> {
-        let targets = self.supply(trainer, batch)?;
-        targets.iter().try_for_each(|&y| loss.check_target(y))?;
-        let f = trainer.outputs()?.swap_remove(0);
-        let mut cotangent = vec![0.0; f.len()];
-        let loss = loss_of(trainer.network(), loss, (&f, &targets), &mut cotangent);
+        self.place(trainer, batch)?;
+        trainer.batch.1.iter().try_for_each(|&y| loss.check_target(y))?;
         let weight = 1.0 / batch.len() as f64;
-        cotangent.iter_mut().for_each(|c| *c *= weight);
-        trainer.step(eta, &[cotangent])?;
-        Ok(loss * weight)
+        let total = trainer.step_with(eta, &mut |trainer, outputs, cotangents| {
+            let total = loss_of(trainer.network(), loss, (&outputs[0], &trainer.batch.1), &mut cotangents[0]);
+            cotangents[0].iter_mut().for_each(|c| *c *= weight);
+            Ok(total)
+        })?;
+        Ok(total * weight)
     }
 
     /// The outputs on all examples, `batch` at a time, and the mean loss.

@@ -7,26 +7,47 @@ use netsor_ir::number::to_f64;
 use netsor_ir::program::{Instr, Program, ValueId};
 use netsor_ir::verify::Verified;
 
-use crate::pointwise::Pointwise;
-use crate::product::{Gram, matrix_product};
+use crate::pointwise::{Arena, Pointwise};
+use crate::product::{Gram, Product};
 use crate::sample;
 use crate::state::{Shape, check_finite, malformed, positions};
 use crate::{Block, FiniteError, Float, Inputs, Options, State};
 
 /// A program at a width, with its compiled expressions: make one to run the same program many times.
+///
+/// A value that is computed again is computed where it was, with the memory that it needed the first time: what has
+/// been run once is run again without allocating.
 #[derive(Clone, Debug)]
 pub struct Executor<'p, T> {
     program: Cow<'p, Program>,
     options: Options,
-    compiled: Vec<Option<Compiled<T>>>,
+    /// How each value is computed, once it has been.
+    plans: Vec<Option<Plan<T>>>,
+    arena: Arena<T>,
+    /// The values that each value needs.
+    arguments: Vec<Box<[ValueId]>>,
+    /// The values of the present run.
+    needed: Vec<bool>,
     /// A value whose root mean square is larger has diverged.
     pub(crate) largest: f64,
 }
 
 #[derive(Clone, Debug)]
+struct Plan<T> {
+    shape: Shape,
+    rule: Compiled<T>,
+}
+
+#[derive(Clone, Debug)]
 enum Compiled<T> {
-    Pointwise(Pointwise<T>),
-    Gram(Gram),
+    /// Data, constants and what is drawn.
+    Initial,
+    Product(Product<T>),
+    Map(Pointwise<T>),
+    Scalar(Pointwise<T>),
+    /// With the number of coordinates.
+    Moment(Pointwise<T>, usize),
+    Gram(Gram<T>),
 }
 
 /// Runs a program: draws what is initial, computes the values `wanted` and what they need.
@@ -70,8 +91,19 @@ impl<'p, T: Float> Executor<'p, T> {
         if options.width == 0 {
             return Err(FiniteError::ZeroWidth);
         }
-        let compiled = program.values.iter().map(|_| None).collect();
-        Ok(Self { program, options, compiled, largest: f64::INFINITY })
+        let count = program.values.len();
+        let of = |id: ValueId| -> Box<[ValueId]> {
+            let joint = match program.value(id).instr {
+                // The laws of what it is joint with are evaluated too.
+                Instr::Gaussian(_) => sample::joint(&program, id),
+                _ => Vec::new(),
+            };
+            program.arguments(id).into_iter().chain(joint).collect()
+        };
+        let arguments = program.value_ids().map(of).collect();
+        let plans = (0..count).map(|_| None).collect();
+        let (arena, needed) = (Arena::default(), vec![false; count]);
+        Ok(Self { program, options, plans, arena, arguments, needed, largest: f64::INFINITY })
     }
 
     /// The program.
@@ -93,10 +125,19 @@ impl<'p, T: Float> Executor<'p, T> {
             let problem = format!("the state belongs to a program of {} values", state.blocks.len());
             return Err(FiniteError::Malformed { value: self.program.name.clone(), problem });
         }
-        for id in self.needed(state, wanted)? {
-            let shape = Shape::of(&self.program, id, &self.options)?;
-            let old = state.reuse(id, shape);
-            let block = self.compute(state, id, shape, old)?;
+        self.find_needed(state, wanted)?;
+        for id in (0..self.needed.len()).map(ValueId::new) {
+            if !self.needed[id.index()] {
+                continue;
+            }
+            let mut plan = match self.plans[id.index()].take() {
+                Some(plan) => plan,
+                None => self.plan(id)?,
+            };
+            let mut block = state.reuse(id, plan.shape);
+            let done = self.compute(state, id, &mut plan.rule, &mut block);
+            self.plans[id.index()] = Some(plan);
+            done?;
             let size = check_finite(&self.program, id, &block)?;
             if self.largest < size {
                 let value = self.program.value(id).name.clone();
@@ -107,98 +148,102 @@ impl<'p, T: Float> Executor<'p, T> {
         Ok(())
     }
 
-    /// The values to compute, in order.
-    fn needed(&self, state: &State<T>, wanted: &[ValueId]) -> Result<Vec<ValueId>, FiniteError> {
-        let mut needed = vec![false; self.program.values.len()];
+    /// Replaces an initial value.
+    pub(crate) fn supply(&mut self, state: &mut State<T>, id: ValueId, numbers: &[f64]) -> Result<(), FiniteError> {
+        match &self.plans.get(id.index()) {
+            Some(Some(plan)) => state.supply_shaped(&self.program, id, numbers, plan.shape),
+            _ => {
+                state.supply(&self.program, id, numbers, &self.options)?;
+                self.plans[id.index()] = Some(self.plan(id)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The shape of a value.
+    pub(crate) fn shape(&mut self, id: ValueId) -> Result<Shape, FiniteError> {
+        match &self.plans[id.index()] {
+            Some(plan) => Ok(plan.shape),
+            None => Shape::of(&self.program, id, &self.options),
+        }
+    }
+
+    /// Marks the values to compute.
+    fn find_needed(&mut self, state: &State<T>, wanted: &[ValueId]) -> Result<(), FiniteError> {
+        self.needed.fill(false);
         for id in wanted {
-            match needed.get_mut(id.index()) {
+            match self.needed.get_mut(id.index()) {
                 Some(flag) => *flag = true,
                 None => return Err(FiniteError::UnknownName { name: format!("{id:?}") }),
             }
         }
-        for id in self.program.value_ids().rev() {
-            if !needed[id.index()] || state.block(id).is_some() {
-                needed[id.index()] = false;
+        for k in (0..self.needed.len()).rev() {
+            if !self.needed[k] || state.block(ValueId::new(k)).is_some() {
+                self.needed[k] = false;
                 continue;
             }
-            for argument in self.program.arguments(id) {
-                needed[argument.index()] = true;
+            for argument in &self.arguments[k] {
+                self.needed[argument.index()] = true;
             }
-            if let Instr::Gaussian(_) = self.program.value(id).instr {
-                // The laws of what it is joint with are evaluated too.
-                for other in sample::joint(&self.program, id) {
-                    needed[other.index()] = true;
-                }
-            }
-        }
-        Ok(self.program.value_ids().filter(|id| needed[id.index()]).collect())
-    }
-
-    /// The block of a value, in the memory of `out`, which has its shape.
-    fn compute(
-        &mut self,
-        state: &State<T>,
-        id: ValueId,
-        shape: Shape,
-        mut out: Block<T>,
-    ) -> Result<Block<T>, FiniteError> {
-        self.compile(id)?;
-        let program: &Program = &self.program;
-        match &program.value(id).instr {
-            Instr::Data => Err(FiniteError::Missing { value: program.value(id).name.clone() }),
-            Instr::Constant(..) => self.constant(id, shape),
-            Instr::Matrix { variance } => sample::matrix(program, id, variance, shape, &self.options),
-            Instr::Gaussian(law) => sample::gaussian(program, state, id, law, shape, &self.options),
-            Instr::MatMul { matrix, transposed, vector } => {
-                matrix_product(program, state, id, (matrix, *transposed, vector), &mut out)?;
-                Ok(out)
-            }
-            Instr::Map(_) => {
-                self.pointwise(id)?.map(program, state, id, &mut out)?;
-                Ok(out)
-            }
-            Instr::Scalar(_) => {
-                self.pointwise(id)?.scalar(program, state, id, &mut out)?;
-                Ok(out)
-            }
-            Instr::Moment(expr) => match &self.compiled[id.index()] {
-                Some(Compiled::Gram(gram)) => {
-                    gram.eval(program, state, id, &mut out)?;
-                    Ok(out)
-                }
-                _ => {
-                    let dim = program.expr_dim(*expr).map_or(1, |dim| program.dim_size(dim, self.options.width));
-                    self.pointwise(id)?.moment(program, state, id, (dim, shape))
-                }
-            },
-        }
-    }
-
-    /// Compiles the expression of a definition, if it has one and has not been compiled.
-    fn compile(&mut self, id: ValueId) -> Result<(), FiniteError> {
-        let (program, n) = (&self.program, self.options.width);
-        let slot = &mut self.compiled[id.index()];
-        if slot.is_none() {
-            *slot = match program.value(id).instr {
-                Instr::Moment(expr) => match Gram::recognise(program, id, expr) {
-                    Some(gram) => Some(Compiled::Gram(gram)),
-                    None => Some(Compiled::Pointwise(Pointwise::compile(program, id, expr, n)?)),
-                },
-                Instr::Map(expr) | Instr::Scalar(expr) => {
-                    Some(Compiled::Pointwise(Pointwise::compile(program, id, expr, n)?))
-                }
-                _ => None,
-            };
         }
         Ok(())
     }
 
-    /// The compiled expression of a definition.
-    fn pointwise(&self, id: ValueId) -> Result<&Pointwise<T>, FiniteError> {
-        match &self.compiled[id.index()] {
-            Some(Compiled::Pointwise(tapes)) => Ok(tapes),
-            _ => Err(malformed(&self.program, id, "it has no expression")),
+    /// Computes a value into its block.
+    fn compute(
+        &self,
+        state: &State<T>,
+        id: ValueId,
+        rule: &mut Compiled<T>,
+        out: &mut Block<T>,
+    ) -> Result<(), FiniteError> {
+        let program: &Program = &self.program;
+        let at = (program, state, id);
+        match rule {
+            Compiled::Initial => {
+                let shape = Shape { rows: out.rows, cols: out.cols, members: out.members };
+                *out = self.initial(state, id, shape)?;
+                Ok(())
+            }
+            Compiled::Product(product) => product.eval(at, out),
+            Compiled::Map(tapes) => tapes.map(at, out, &self.arena),
+            Compiled::Scalar(tapes) => tapes.scalar(at, out, &self.arena),
+            Compiled::Moment(tapes, dim) => tapes.moment(at, *dim, out, &self.arena),
+            Compiled::Gram(gram) => gram.eval(at, out),
         }
+    }
+
+    /// Data, constants and what is drawn.
+    fn initial(&self, state: &State<T>, id: ValueId, shape: Shape) -> Result<Block<T>, FiniteError> {
+        let program: &Program = &self.program;
+        match &program.value(id).instr {
+            Instr::Constant(..) => self.constant(id, shape),
+            Instr::Matrix { variance } => sample::matrix(program, id, variance, shape, &self.options),
+            Instr::Gaussian(law) => sample::gaussian(program, state, id, law, shape, &self.options),
+            _ => Err(FiniteError::Missing { value: program.value(id).name.clone() }),
+        }
+    }
+
+    /// Finds out how a value is computed.
+    fn plan(&self, id: ValueId) -> Result<Plan<T>, FiniteError> {
+        let (program, n) = (&*self.program, self.options.width);
+        let pointwise = |expr, coordinates| Pointwise::compile((program, id, expr), n, coordinates, &self.arena);
+        let rule = match &program.value(id).instr {
+            Instr::MatMul { matrix, transposed, vector } => {
+                Compiled::Product(Product::new(program, id, (matrix, *transposed, vector))?)
+            }
+            Instr::Map(expr) => Compiled::Map(pointwise(*expr, 0)?),
+            Instr::Scalar(expr) => Compiled::Scalar(pointwise(*expr, 0)?),
+            Instr::Moment(expr) => match Gram::recognise(program, id, *expr)? {
+                Some(gram) => Compiled::Gram(gram),
+                None => {
+                    let dim = program.expr_dim(*expr).map_or(1, |dim| program.dim_size(dim, n));
+                    Compiled::Moment(pointwise(*expr, dim)?, dim)
+                }
+            },
+            Instr::Data | Instr::Constant(..) | Instr::Matrix { .. } | Instr::Gaussian(_) => Compiled::Initial,
+        };
+        Ok(Plan { shape: Shape::of(program, id, &self.options)?, rule })
     }
 
     /// A vector whose coordinates are the last axis of a table.

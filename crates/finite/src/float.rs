@@ -60,6 +60,10 @@ impl<T: Float> Functions<T> for Numeric {
         netsor_num::functions::unary(name)
     }
 
+    fn unary_slice(&self, name: &str) -> Option<fn(&[T], &mut [T])> {
+        netsor_num::functions::unary_slice(name)
+    }
+
     fn binary(&self, name: &str) -> Option<fn(T, T) -> T> {
         netsor_num::functions::binary(name)
     }

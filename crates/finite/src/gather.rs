@@ -42,6 +42,32 @@ impl Strides {
         Ok(Self { start, axes })
     }
 
+    /// The member of the target for one member of the family.
+    pub(crate) fn at(&self, mut member: usize) -> usize {
+        let mut found = self.start;
+        for &(size, stride) in self.axes.iter().rev() {
+            found += (member % size) * stride;
+            member /= size;
+        }
+        found
+    }
+
+    /// Whether every member finds the one of its own number.
+    pub(crate) fn is_identity(&self) -> bool {
+        let mut natural = 1;
+        let in_order = |&(size, stride): &(usize, usize)| {
+            let fits = size == 1 || stride == natural;
+            natural *= size;
+            fits
+        };
+        self.start == 0 && self.axes.iter().rev().all(in_order)
+    }
+
+    /// Whether all members find the same one.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.axes.iter().all(|&(size, stride)| size == 1 || stride == 0)
+    }
+
     /// The member of the target for every member of the family, in order.
     pub(crate) fn members(&self) -> impl Iterator<Item = usize> + use<'_> {
         let count: usize = self.axes.iter().map(|&(size, _)| size).product();
@@ -81,13 +107,21 @@ mod tests {
         let (x, y) = (program.find("x").unwrap(), program.find("y").unwrap());
         let sizes = program.family_sizes(y);
         let (v, at) = (Index::Var, Index::At);
-        for indices in [[v(2), v(0), v(1)], [at(3), v(0), v(0)], [v(1), at(1), v(1)], [v(2), at(0), at(2)]] {
+        let cases =
+            [[v(2), v(0), v(1)], [at(3), v(0), v(0)], [v(1), at(1), v(1)], [v(2), at(0), at(2)], [at(3), at(1), at(0)]];
+        for indices in cases {
             let indices: Indices = indices.into_iter().collect();
             let found: Vec<usize> = Strides::of(&program, y, x, &indices, &sizes).unwrap().members().collect();
             let expected: Vec<usize> =
                 (0..24).map(|m| locate(&program, y, x, &indices, &positions(&sizes, m)).unwrap()).collect();
             assert_eq!(found, expected);
+            let strides = Strides::of(&program, y, x, &indices, &sizes).unwrap();
+            assert!((0..24).all(|m| strides.at(m) == expected[m]), "{indices:?}");
+            assert_eq!(strides.is_identity(), (0..24).all(|m| expected[m] == m));
+            assert_eq!(strides.is_constant(), expected.iter().all(|&m| m == expected[0]));
         }
+        let own: Indices = [v(0), v(1), v(2)].into_iter().collect();
+        assert!(Strides::of(&program, y, y, &own, &sizes).unwrap().is_identity());
         let beyond: Indices = [v(2), v(2), v(1)].into_iter().collect();
         assert!(Strides::of(&program, y, x, &beyond, &sizes).is_err());
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use netsor_ir::network::Network;
 use netsor_ir::program::ValueId;
 use netsor_ir::transform::kernels::OutputKernels;
-use netsor_ir::transform::{Kernels, kernels};
+use netsor_ir::transform::{Kernels, hoist, kernels};
 use netsor_ir::verify::Verified;
 use rayon::prelude::*;
 
@@ -47,7 +47,13 @@ impl<T: Float> KernelExecutor<T> {
     /// If the network has no backward pass, or a width class has no whole number of coordinates.
     pub fn new(network: &Network, options: &Options) -> Result<Self, FiniteError> {
         exact_dimensions(&network.program, options.width)?;
-        let Kernels { program, outputs, .. } = kernels(network)?;
+        let Kernels { program, mut outputs, .. } = kernels(network)?;
+        // phi' mentions phi: the backward pass takes its values from the forward pass.
+        let (program, places) = hoist(&program, network.program.values.len());
+        for output in &mut outputs {
+            let scalars = output.ntk_parts.values_mut().chain([&mut output.ntk]).chain(&mut output.nngp);
+            scalars.for_each(|scalar| *scalar = places[scalar.index()]);
+        }
         let state = State::of(&program, &Inputs::new(), options)?;
         Ok(Self { executor: Executor::of(Cow::Owned(program), options.clone())?, outputs, state })
     }

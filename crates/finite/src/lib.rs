@@ -61,6 +61,7 @@ mod linear;
 mod loss;
 mod loss_expr;
 mod optimizer;
+mod pass;
 mod pointwise;
 mod product;
 mod sample;

@@ -1,14 +1,18 @@
 //! Expressions at finite width: NONLIN⁺, MOMENT and functions of scalars, by tapes.
 
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
 use netsor_ir::expr::{ExprId, Symbol};
 use netsor_ir::index::{Index, Indices};
 use netsor_ir::program::{Kind, Program, ValueId, own_indices, value_of};
-use netsor_ir::tape::{Input, Scratch, Setting, Tape, TapeError};
+use netsor_ir::tape::{BLOCK, Input, Scratch, Setting, Tape, TapeError};
 use rayon::prelude::*;
+use smallvec::{SmallVec, smallvec};
 
 use crate::float::{Numeric, mean};
 use crate::gather::Strides;
-use crate::state::{Shape, locate, malformed, positions};
+use crate::state::{malformed, positions};
 use crate::{Block, FiniteError, Float, State};
 
 /// Most members in one tape: more share more subterms, fewer leave work for other threads.
@@ -20,103 +24,147 @@ const OPERATIONS: usize = 1 << 24;
 /// Coordinates that one task handles.
 const ROWS: usize = 8192;
 
-/// The expression of a definition, compiled for all members.
+/// The expression of a definition, compiled for all members, and where its leaves are.
 #[derive(Clone, Debug)]
-pub(crate) enum Pointwise<T> {
-    /// One tape for every member: its leaves keep the indices of the family.
-    Open(Tape<T>),
-    /// Tapes of several members each, because sums or tables depend on the indices: the first member and the tape.
-    Closed(Vec<(usize, Tape<T>)>),
+pub(crate) struct Pointwise<T> {
+    groups: Vec<Group<T>>,
+    /// Whether one tape serves every member, because its leaves keep the indices of the family; otherwise there are
+    /// tapes of several members each, because sums or tables depend on the indices.
+    open: bool,
+    /// Scalars that are the batch of an open tape and do not lie in order: one list a leaf.
+    columns: Vec<Vec<T>>,
 }
 
-/// A tape on a range of coordinates. Tasks write to different places.
-struct Task<'a, T> {
-    /// The first member.
+/// A tape for consecutive members.
+#[derive(Clone, Debug)]
+struct Group<T> {
     first: usize,
-    /// The first coordinate.
-    start: usize,
-    tape: &'a Tape<T>,
-    /// The coordinates of each member.
-    targets: Vec<&'a mut [T]>,
+    tape: Tape<T>,
+    leaves: Vec<Leaf>,
 }
 
-impl<T: Float> Pointwise<T> {
-    /// Compiles the expression of the value `id` at width `n`.
-    pub(crate) fn compile(program: &Program, id: ValueId, expr: ExprId, n: usize) -> Result<Self, FiniteError> {
-        let setting = Setting::of_program(program, n as f64, &Numeric);
-        let wrap = |source| FiniteError::Expression { value: program.value(id).name.clone(), source };
-        let sizes = program.family_sizes(id);
-        let open: Vec<Index> = own_indices(sizes.len()).collect();
-        match Tape::compile(&setting, &[(expr, &open)]) {
-            Ok(tape) => return Ok(Self::Open(tape)),
-            Err(TapeError::OpenVariable(_)) => {}
-            Err(source) => return Err(wrap(source)),
-        }
-        let members: usize = sizes.iter().product();
-        let mut tapes = Vec::new();
-        let (mut first, mut size, mut operations) = (0, GROUP, 0);
-        while first < members {
-            let count = size.min(members - first);
-            let environments: Vec<Vec<Index>> =
-                (first..first + count).map(|m| positions(&sizes, m).into_iter().map(Index::At).collect()).collect();
-            let roots: Vec<(ExprId, &[Index])> = environments.iter().map(|e| (expr, &e[..])).collect();
-            match Tape::compile(&setting, &roots) {
-                Ok(tape) => {
-                    operations += tape.len();
-                    if OPERATIONS < operations {
-                        return Err(wrap(TapeError::TooLarge { limit: OPERATIONS }));
-                    }
-                    tapes.push((first, tape));
-                    first += count;
-                }
-                Err(TapeError::TooLarge { .. }) if 1 < size => size /= 2,
-                Err(source) => return Err(wrap(source)),
+/// A leaf of a tape.
+#[derive(Clone, Debug)]
+struct Leaf {
+    value: ValueId,
+    /// Whether it is a vector, which is the batch; otherwise it is a scalar.
+    vector: bool,
+    members: Strides,
+}
+
+impl Leaf {
+    fn new(
+        program: &Program,
+        id: ValueId,
+        (symbol, indices): &(Symbol, Indices),
+        sizes: &[usize],
+    ) -> Result<Self, FiniteError> {
+        let value = value_of(*symbol);
+        let vector = match program.value(value).ty.kind {
+            Kind::Vector(_) => true,
+            Kind::Scalar => false,
+            Kind::Matrix { .. } => {
+                let problem = format!("`{}` is neither a vector nor a scalar", program.value(value).name);
+                return Err(malformed(program, id, problem));
             }
+        };
+        Ok(Self { value, vector, members: Strides::of(program, id, value, indices, sizes)? })
+    }
+}
+
+/// Memory of the tasks that evaluate tapes: what one gives back the next one takes.
+#[derive(Debug, Default)]
+pub(crate) struct Arena<T> {
+    free: Mutex<Vec<Memory<T>>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory<T> {
+    scratch: Scratch<T>,
+    /// The coordinates whose mean a Moment is.
+    values: Vec<T>,
+}
+
+impl<T> Clone for Arena<T> {
+    /// Memory is not shared; the copy starts without.
+    fn clone(&self) -> Self {
+        Self { free: Mutex::new(Vec::new()) }
+    }
+}
+
+impl<T: Float> Arena<T> {
+    /// Makes room in the memory of every thread for a tape, and for `values` numbers.
+    fn fit(&self, tape: &Tape<T>, values: usize) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        // One task a thread, and one on a thread that is not rayon's.
+        let tasks = rayon::current_num_threads() + 1;
+        if free.len() < tasks {
+            free.resize_with(tasks, Memory::default);
         }
-        Ok(Self::Closed(tapes))
+        for memory in free.iter_mut() {
+            memory.scratch.fit(tape);
+            memory.values.clear();
+            memory.values.reserve(values);
+        }
     }
 
-    /// A tape and its number of members, for each group: `(first member, members, tape)`.
-    fn groups(&self, members: usize) -> Vec<(usize, usize, &Tape<T>)> {
-        match self {
-            Self::Open(tape) => (0..members).map(|m| (m, 1, tape)).collect(),
-            Self::Closed(tapes) => tapes.iter().map(|(first, tape)| (*first, tape.n_roots(), tape)).collect(),
+    fn with(&self, task: impl FnOnce(&mut Memory<T>)) {
+        let taken = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut memory = taken.unwrap_or_default();
+        task(&mut memory);
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    }
+}
+
+/// The outputs of a tape in one task: a part of the coordinates of each of its members.
+type Targets<'a, T> = SmallVec<[&'a mut [T]; GROUP]>;
+
+/// The value of leaf number `k` of a group for the member of this number, on a range of coordinates.
+type Lookup<'a, 'f, T> = &'f (dyn Fn(&Group<T>, usize, usize, Range<usize>) -> Input<'a, T> + Sync);
+
+impl<T: Float> Pointwise<T> {
+    /// Compiles the expression of the value `id` at width `n`; `coordinates` are those of a Moment's argument.
+    pub(crate) fn compile(
+        (program, id, expr): (&Program, ValueId, ExprId),
+        n: usize,
+        coordinates: usize,
+        arena: &Arena<T>,
+    ) -> Result<Self, FiniteError> {
+        let setting = Setting::of_program(program, n as f64, &Numeric);
+        let sizes = program.family_sizes(id);
+        let (open, tapes) = tapes(program, id, expr, &setting, &sizes)?;
+        let mut groups = Vec::with_capacity(tapes.len());
+        for (first, tape) in tapes {
+            let sizes: &[usize] = if open { &sizes } else { &[] };
+            let leaf = |leaf| Leaf::new(program, id, leaf, sizes);
+            let leaves = tape.inputs().iter().map(leaf).collect::<Result<Vec<_>, _>>()?;
+            arena.fit(&tape, coordinates * tape.n_roots());
+            groups.push(Group { first, tape, leaves });
         }
+        let leaves = groups.first().map_or(0, |g| g.leaves.len());
+        Ok(Self { groups, open, columns: vec![Vec::new(); if open { leaves } else { 0 }] })
     }
 
     /// NONLIN⁺: a coordinatewise function of vectors.
     pub(crate) fn map(
         &self,
-        program: &Program,
-        state: &State<T>,
-        id: ValueId,
+        (program, state, id): (&Program, &State<T>, ValueId),
         out: &mut Block<T>,
+        arena: &Arena<T>,
     ) -> Result<(), FiniteError> {
-        let (dim, members) = (out.rows, out.members);
-        let leaves = Leaves { program, state, id, sizes: program.family_sizes(id), dim };
-        let mut tasks: Vec<Task<'_, T>> = Vec::new();
-        let mut columns = out.data.chunks_mut(dim);
-        for (first, count, tape) in self.groups(members) {
-            let mut rest: Vec<&mut [T]> = columns.by_ref().take(count).collect();
-            let mut start = 0;
-            while start < dim {
-                let rows = ROWS.min(dim - start);
-                let (now, later) = rest.into_iter().map(|column| column.split_at_mut(rows)).unzip();
-                tasks.push(Task { first, start, tape, targets: now });
-                rest = later;
-                start += rows;
-            }
-        }
-        let run = |scratch: &mut Scratch<T>, mut task: Task<'_, T>| {
-            let rows = task.targets.first().map_or(0, |t| t.len());
-            let inputs = leaves.inputs(task.tape.inputs(), task.first, task.start..task.start + rows)?;
-            task.tape.eval(&inputs, &mut task.targets, scratch);
-            Ok::<(), FiniteError>(())
-        };
-        if tasks.len() == 1 {
-            tasks.into_iter().try_for_each(|task| run(&mut Scratch::default(), task))?;
+        let dim = out.rows;
+        self.check(program, state, id, Some(dim))?;
+        let lookup = vectors(state, dim);
+        if self.open && self.in_order() {
+            // The family is one long vector.
+            self.rows(&self.groups[0], 0, 0, smallvec![&mut out.data[..]], &lookup, arena);
+        } else if self.open {
+            self.members(0, dim, &mut out.data, &lookup, arena);
         } else {
-            tasks.into_par_iter().try_for_each_init(Scratch::default, run)?;
+            self.grouped(&self.groups, &mut out.data, &|group: &Group<T>, data: &mut [T]| {
+                let targets = data.chunks_mut(dim).collect();
+                self.rows(group, 0, 0, targets, &lookup, arena);
+            });
         }
         Ok(())
     }
@@ -124,116 +172,211 @@ impl<T: Float> Pointwise<T> {
     /// MOMENT: the mean over the coordinates, for each member.
     pub(crate) fn moment(
         &self,
-        program: &Program,
-        state: &State<T>,
-        id: ValueId,
-        (dim, shape): (usize, Shape),
-    ) -> Result<Block<T>, FiniteError> {
-        let leaves = Leaves { program, state, id, sizes: program.family_sizes(id), dim };
-        let run = |memory: &mut (Scratch<T>, Vec<T>), (first, count, tape): (usize, usize, &Tape<T>)| {
-            let (scratch, values) = memory;
-            values.resize(count * dim, T::of(0.0));
-            let inputs = leaves.inputs(tape.inputs(), first, 0..dim)?;
-            let mut targets: Vec<&mut [T]> = values.chunks_mut(dim).collect();
-            tape.eval(&inputs, &mut targets, scratch);
-            Ok(values.chunks(dim).map(|v| T::of(mean(v))).collect::<Vec<T>>())
+        (program, state, id): (&Program, &State<T>, ValueId),
+        dim: usize,
+        out: &mut Block<T>,
+        arena: &Arena<T>,
+    ) -> Result<(), FiniteError> {
+        self.check(program, state, id, Some(dim))?;
+        let lookup = vectors(state, dim);
+        let means = |group: &Group<T>, member: usize, out: &mut [T]| {
+            arena.with(|Memory { scratch, values }| {
+                values.clear();
+                values.resize(out.len() * dim, T::of(0.0));
+                let mut targets: Targets<'_, T> = values.chunks_mut(dim).collect();
+                group.tape.eval_with(&|k| lookup(group, k, member, 0..dim), &mut targets, scratch);
+                drop(targets);
+                out.iter_mut().zip(values.chunks(dim)).for_each(|(out, values)| *out = T::of(mean(values)));
+            });
         };
-        let memory = || (Scratch::default(), Vec::new());
-        let means: Result<Vec<Vec<T>>, FiniteError> =
-            self.groups(shape.members).into_par_iter().map_init(memory, run).collect();
-        Ok(Block { rows: 1, cols: 1, members: shape.members, data: means?.concat() })
+        match &self.groups[..] {
+            [group] if self.open => {
+                out.data.par_iter_mut().enumerate().for_each(|(m, out)| means(group, m, std::slice::from_mut(out)));
+            }
+            groups => self.grouped(groups, &mut out.data, &|group: &Group<T>, out: &mut [T]| means(group, 0, out)),
+        }
+        Ok(())
     }
 
     /// A function of scalars, for each member.
     pub(crate) fn scalar(
-        &self,
-        program: &Program,
-        state: &State<T>,
-        id: ValueId,
+        &mut self,
+        (program, state, id): (&Program, &State<T>, ValueId),
         out: &mut Block<T>,
+        arena: &Arena<T>,
     ) -> Result<(), FiniteError> {
-        let leaves = Leaves { program, state, id, sizes: program.family_sizes(id), dim: 1 };
-        match self {
-            Self::Open(tape) => {
-                // Members are the batch.
-                let gathered: Vec<Vec<T>> =
-                    tape.inputs().iter().map(|leaf| leaves.column(leaf)).collect::<Result<_, _>>()?;
-                let inputs: Vec<Input<'_, T>> = gathered.iter().map(|column| Input::Batch(column)).collect();
-                tape.eval(&inputs, &mut [&mut out.data], &mut Scratch::default());
-            }
-            Self::Closed(tapes) => {
-                for (first, tape) in tapes {
-                    let own = positions(&leaves.sizes, *first);
-                    let inputs: Vec<T> =
-                        tape.inputs().iter().map(|leaf| leaves.scalar(leaf, &own)).collect::<Result<_, _>>()?;
-                    out.data[*first..first + tape.n_roots()].copy_from_slice(&tape.eval_once(&inputs));
+        self.check(program, state, id, None)?;
+        if let (true, Some(group)) = (self.open, self.groups.first()) {
+            // Members are the batch.
+            for (column, leaf) in self.columns.iter_mut().zip(&group.leaves) {
+                if !leaf.members.is_identity() && !leaf.members.is_constant() {
+                    let block = state.operand(program, id, leaf.value)?;
+                    column.clear();
+                    column.extend((0..out.members).map(|member| block.data[leaf.members.at(member)]));
                 }
+            }
+            let lookup = |group: &Group<T>, k: usize, _: usize, range: Range<usize>| {
+                let leaf = &group.leaves[k];
+                let data = numbers(state, leaf);
+                if leaf.members.is_constant() {
+                    Input::Scalar(data[leaf.members.at(0)])
+                } else if leaf.members.is_identity() {
+                    Input::Batch(&data[range])
+                } else {
+                    Input::Batch(&self.columns[k][range])
+                }
+            };
+            self.rows(group, 0, 0, smallvec![&mut out.data[..]], &lookup, arena);
+            return Ok(());
+        }
+        let lookup = |group: &Group<T>, k: usize, _: usize, _: Range<usize>| {
+            let leaf = &group.leaves[k];
+            Input::Scalar(numbers(state, leaf)[leaf.members.at(0)])
+        };
+        self.grouped(&self.groups, &mut out.data, &|group: &Group<T>, data: &mut [T]| {
+            self.rows(group, 0, 0, data.chunks_mut(1).collect(), &lookup, arena);
+        });
+        Ok(())
+    }
+
+    /// Refuses leaves that were not computed, and vectors of another dimension; without a dimension, all of them.
+    fn check(&self, program: &Program, state: &State<T>, id: ValueId, dim: Option<usize>) -> Result<(), FiniteError> {
+        for leaf in self.groups.iter().flat_map(|group| &group.leaves) {
+            let block = state.operand(program, id, leaf.value)?;
+            if leaf.vector && Some(block.rows) != dim {
+                let name = &program.value(leaf.value).name;
+                let problem = match dim {
+                    Some(dim) => format!("`{name}` has dimension {}, not {dim}", block.rows),
+                    None => format!("`{name}` is no scalar"),
+                };
+                return Err(malformed(program, id, problem));
             }
         }
         Ok(())
     }
-}
 
-/// Looks up the leaves of the tapes of one definition.
-struct Leaves<'a, T> {
-    program: &'a Program,
-    state: &'a State<T>,
-    id: ValueId,
-    sizes: Vec<usize>,
-    dim: usize,
-}
-
-impl<'a, T: Float> Leaves<'a, T> {
-    /// The inputs of a tape for the member `member` on a range of coordinates.
-    fn inputs(
-        &self,
-        leaves: &[(Symbol, Indices)],
-        member: usize,
-        rows: std::ops::Range<usize>,
-    ) -> Result<Vec<Input<'a, T>>, FiniteError> {
-        let own = positions(&self.sizes, member);
-        leaves
-            .iter()
-            .map(|leaf| {
-                let value = value_of(leaf.0);
-                if let Kind::Vector(_) = self.program.value(value).ty.kind {
-                    let block = self.state.operand(self.program, self.id, value)?;
-                    if block.rows != self.dim {
-                        let name = &self.program.value(value).name;
-                        let problem = format!("`{name}` has dimension {}, not {}", block.rows, self.dim);
-                        return Err(malformed(self.program, self.id, problem));
-                    }
-                    let at = locate(self.program, self.id, value, &leaf.1, &own)?;
-                    Ok(Input::Batch(&block.member(at)[rows.clone()]))
-                } else {
-                    self.scalar(leaf, &own).map(Input::Scalar)
-                }
-            })
-            .collect()
+    /// Whether the members of all leaves lie as those of the value do.
+    fn in_order(&self) -> bool {
+        let fits = |leaf: &Leaf| if leaf.vector { leaf.members.is_identity() } else { leaf.members.is_constant() };
+        self.groups.iter().flat_map(|group| &group.leaves).all(fits)
     }
 
-    /// The values of a leaf that is a scalar, for all members.
-    fn column(&self, (symbol, indices): &(Symbol, Indices)) -> Result<Vec<T>, FiniteError> {
-        let block = self.scalar_block(value_of(*symbol))?;
-        let strides = Strides::of(self.program, self.id, value_of(*symbol), indices, &self.sizes)?;
-        Ok(strides.members().map(|at| block.data[at]).collect())
-    }
-
-    /// The value of a leaf that is a scalar.
-    fn scalar(&self, (symbol, indices): &(Symbol, Indices), own: &[u32]) -> Result<T, FiniteError> {
-        let value = value_of(*symbol);
-        let block = self.scalar_block(value)?;
-        let at = locate(self.program, self.id, value, indices, own)?;
-        Ok(block.data[at])
-    }
-
-    /// The block of a value that must be a scalar.
-    fn scalar_block(&self, value: ValueId) -> Result<&'a Block<T>, FiniteError> {
-        if self.program.value(value).ty.kind != Kind::Scalar {
-            let problem = format!("`{}` is no scalar", self.program.value(value).name);
-            return Err(malformed(self.program, self.id, problem));
+    /// The members from `first` on of an open tape, by halves.
+    fn members(&self, first: usize, dim: usize, data: &mut [T], lookup: Lookup<'_, '_, T>, arena: &Arena<T>) {
+        let count = data.len() / dim;
+        if count == 1 || data.len() <= ROWS {
+            for (member, column) in (first..).zip(data.chunks_mut(dim)) {
+                self.rows(&self.groups[0], member, 0, smallvec![column], lookup, arena);
+            }
+        } else {
+            let (left, right) = data.split_at_mut(count / 2 * dim);
+            rayon::join(
+                || self.members(first, dim, left, lookup, arena),
+                || self.members(first + count / 2, dim, right, lookup, arena),
+            );
         }
-        self.state.operand(self.program, self.id, value)
+    }
+
+    /// Runs a task for each group and its part of the data, by halves.
+    fn grouped(&self, groups: &[Group<T>], data: &mut [T], task: &(dyn Fn(&Group<T>, &mut [T]) + Sync)) {
+        match groups {
+            [] => {}
+            [group] => task(group, data),
+            _ => {
+                let members: usize = groups.iter().map(|group| group.tape.n_roots()).sum();
+                let (left, right) = groups.split_at(groups.len() / 2);
+                let (a, b) = data.split_at_mut((right[0].first - left[0].first) * (data.len() / members.max(1)));
+                rayon::join(|| self.grouped(left, a, task), || self.grouped(right, b, task));
+            }
+        }
+    }
+
+    /// Evaluates a tape on the coordinates from `start` on, by halves.
+    fn rows(
+        &self,
+        group: &Group<T>,
+        member: usize,
+        start: usize,
+        mut targets: Targets<'_, T>,
+        lookup: Lookup<'_, '_, T>,
+        arena: &Arena<T>,
+    ) {
+        let rows = targets.first().map_or(0, |target| target.len());
+        if rows <= ROWS {
+            let range = start..start + rows;
+            arena.with(|memory| {
+                group.tape.eval_with(&|k| lookup(group, k, member, range.clone()), &mut targets, &mut memory.scratch);
+            });
+            return;
+        }
+        let middle = (rows / 2).next_multiple_of(BLOCK);
+        let (left, right): (Targets<'_, T>, Targets<'_, T>) =
+            targets.into_iter().map(|target| target.split_at_mut(middle)).unzip();
+        rayon::join(
+            || self.rows(group, member, start, left, lookup, arena),
+            || self.rows(group, member, start + middle, right, lookup, arena),
+        );
+    }
+}
+
+/// One open tape, or closed ones with their first members.
+fn tapes<T: Float>(
+    program: &Program,
+    id: ValueId,
+    expr: ExprId,
+    setting: &Setting<'_, T>,
+    sizes: &[usize],
+) -> Result<(bool, Vec<(usize, Tape<T>)>), FiniteError> {
+    let wrap = |source| FiniteError::Expression { value: program.value(id).name.clone(), source };
+    let open: Vec<Index> = own_indices(sizes.len()).collect();
+    match Tape::compile(setting, &[(expr, &open)]) {
+        Ok(tape) => return Ok((true, vec![(0, tape)])),
+        Err(TapeError::OpenVariable(_)) => {}
+        Err(source) => return Err(wrap(source)),
+    }
+    let members: usize = sizes.iter().product();
+    let mut tapes = Vec::new();
+    let (mut first, mut size, mut operations) = (0, GROUP, 0);
+    while first < members {
+        let count = size.min(members - first);
+        let environments: Vec<Vec<Index>> =
+            (first..first + count).map(|m| positions(sizes, m).into_iter().map(Index::At).collect()).collect();
+        let roots: Vec<(ExprId, &[Index])> = environments.iter().map(|e| (expr, &e[..])).collect();
+        match Tape::compile(setting, &roots) {
+            Ok(tape) => {
+                operations += tape.len();
+                if OPERATIONS < operations {
+                    return Err(wrap(TapeError::TooLarge { limit: OPERATIONS }));
+                }
+                tapes.push((first, tape));
+                first += count;
+            }
+            Err(TapeError::TooLarge { .. }) if 1 < size => size /= 2,
+            Err(source) => return Err(wrap(source)),
+        }
+    }
+    Ok((false, tapes))
+}
+
+/// The numbers of a leaf that [`Pointwise::check`] has seen.
+fn numbers<'a, T: Float>(state: &'a State<T>, leaf: &Leaf) -> &'a [T] {
+    state.block(leaf.value).map_or(&[], |block| &block.data)
+}
+
+/// Looks up vectors of dimension `dim`, and scalars.
+fn vectors<'a, T: Float>(
+    state: &'a State<T>,
+    dim: usize,
+) -> impl Fn(&Group<T>, usize, usize, Range<usize>) -> Input<'a, T> + Sync {
+    move |group, k, member, range| {
+        let leaf = &group.leaves[k];
+        let at = leaf.members.at(member);
+        let data = numbers(state, leaf);
+        if leaf.vector {
+            Input::Batch(&data[at * dim + range.start..at * dim + range.end])
+        } else {
+            Input::Scalar(data[at])
+        }
     }
 }
 
@@ -247,15 +390,21 @@ pub(crate) fn scalar_values<T: Float>(
     environments: &[Vec<u32>],
 ) -> Result<Vec<f64>, FiniteError> {
     let setting = Setting::of_program(program, n as f64, &Numeric);
-    let leaves = Leaves { program, state, id, sizes: Vec::new(), dim: 1 };
     let mut values = Vec::with_capacity(environments.len());
     for group in environments.chunks(4096) {
         let indices: Vec<Vec<Index>> = group.iter().map(|e| e.iter().map(|&p| Index::At(p)).collect()).collect();
         let roots: Vec<(ExprId, &[Index])> = indices.iter().map(|e| (expr, &e[..])).collect();
         let tape = Tape::<f64>::compile(&setting, &roots)
             .map_err(|source| FiniteError::Expression { value: program.value(id).name.clone(), source })?;
-        let inputs: Vec<f64> =
-            tape.inputs().iter().map(|leaf| leaves.scalar(leaf, &[]).map(T::wide)).collect::<Result<_, _>>()?;
+        let scalar = |leaf| -> Result<f64, FiniteError> {
+            let leaf = Leaf::new(program, id, leaf, &[])?;
+            if leaf.vector {
+                let problem = format!("`{}` is no scalar", program.value(leaf.value).name);
+                return Err(malformed(program, id, problem));
+            }
+            Ok(state.operand(program, id, leaf.value)?.data[leaf.members.at(0)].wide())
+        };
+        let inputs: Vec<f64> = tape.inputs().iter().map(scalar).collect::<Result<_, _>>()?;
         values.extend(tape.eval_once(&inputs));
     }
     Ok(values)

@@ -3,7 +3,6 @@
 use netsor_ir::index::{Index, Indices};
 use netsor_ir::program::{Instr, Kind, Program, ValueId};
 use netsor_ir::verify::Verified;
-use rayon::prelude::*;
 
 use crate::{FiniteError, Float, Options};
 
@@ -188,11 +187,21 @@ impl<T: Float> State<T> {
         if program.values.len() <= id.index() || self.blocks.len() != program.values.len() {
             return Err(FiniteError::UnknownName { name: format!("{id:?}") });
         }
+        self.supply_shaped(program, id, numbers, Shape::of(program, id, options)?)
+    }
+
+    /// The same for a value whose shape is known.
+    pub(crate) fn supply_shaped(
+        &mut self,
+        program: &Program,
+        id: ValueId,
+        numbers: &[f64],
+        shape: Shape,
+    ) -> Result<(), FiniteError> {
         let value = program.value(id);
         if !matches!(value.instr, Instr::Data | Instr::Constant(..) | Instr::Matrix { .. } | Instr::Gaussian(_)) {
             return Err(FiniteError::NotInitial { value: value.name.clone() });
         }
-        let shape = Shape::of(program, id, options)?;
         if numbers.len() != shape.elements() {
             return Err(FiniteError::Length {
                 value: value.name.clone(),
@@ -265,22 +274,20 @@ pub(crate) fn check_finite<T: Float>(program: &Program, id: ValueId, block: &Blo
     Err(FiniteError::NotFinite { value, member: positions(&program.family_sizes(id), member), step: None })
 }
 
-/// `sum x^2` in double precision: in lanes, which the compiler keeps in registers, and chunks, whose sums are added in
-/// order.
+/// `sum x^2` in double precision: in lanes, which the compiler keeps in registers, and chunks, whose sums are added by
+/// halves.
 pub(crate) fn sum_of_squares<T: Float>(data: &[T]) -> f64 {
-    let of_chunk = |chunk: &[T]| {
-        let mut lanes = [0.0f64; 16];
-        let (whole, rest) = chunk.as_chunks::<16>();
-        for x in whole {
-            lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x.wide() * x.wide());
-        }
-        lanes.iter().sum::<f64>() + rest.iter().map(|x| x.wide() * x.wide()).sum::<f64>()
-    };
-    if data.len() <= CHUNK {
-        return of_chunk(data);
+    if CHUNK < data.len() {
+        let (left, right) = data.split_at((data.len() / 2).next_multiple_of(CHUNK));
+        let (left, right) = rayon::join(|| sum_of_squares(left), || sum_of_squares(right));
+        return left + right;
     }
-    let sums: Vec<f64> = data.par_chunks(CHUNK).map(of_chunk).collect();
-    sums.iter().sum()
+    let mut lanes = [0.0f64; 16];
+    let (whole, rest) = data.as_chunks::<16>();
+    for x in whole {
+        lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x.wide() * x.wide());
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|x| x.wide() * x.wide()).sum::<f64>()
 }
 
 /// The positions of member number `member` of a family.

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use crate::dataset::components;
 use crate::{FiniteError, Float, Loss, Order, Rate, Trainer};
 
 /// A training run.
@@ -67,10 +66,12 @@ pub fn train<T: Float>(
 impl Training<'_> {
     /// One step.
     pub(crate) fn step<T: Float>(&self, trainer: &mut Trainer<T>) -> Result<(), FiniteError> {
-        let outputs = trainer.outputs()?;
-        let (_, mut cotangents) = self.loss_and_cotangents(&outputs, trainer)?;
-        self.restrict(&mut cotangents, trainer);
-        trainer.step(self.rate.at(trainer.steps()), &cotangents)
+        let eta = self.rate.at(trainer.steps());
+        trainer.step_with(eta, &mut |trainer, outputs, cotangents| {
+            self.loss_into(outputs, trainer, cotangents)?;
+            self.restrict(cotangents, trainer);
+            Ok(())
+        })
     }
 
     /// Number of different batches.
@@ -108,21 +109,31 @@ impl Training<'_> {
         outputs: &[Vec<f64>],
         trainer: &Trainer<T>,
     ) -> Result<(f64, Vec<Vec<f64>>), FiniteError> {
+        let mut cotangents: Vec<Vec<f64>> = outputs.iter().map(|f| vec![0.0; f.len()]).collect();
+        let loss = self.loss_into(outputs, trainer, &mut cotangents)?;
+        Ok((loss, cotangents))
+    }
+
+    /// The same with memory for the derivatives.
+    fn loss_into<T: Float>(
+        &self,
+        outputs: &[Vec<f64>],
+        trainer: &Trainer<T>,
+        cotangents: &mut [Vec<f64>],
+    ) -> Result<f64, FiniteError> {
         let mut total = 0.0;
-        let mut cotangents = Vec::new();
-        for ((f, y), output) in outputs.iter().zip(&self.targets).zip(trainer.output_list()) {
+        let targets = self.targets.iter().zip(trainer.output_list());
+        for ((f, cotangent), (y, output)) in outputs.iter().zip(cotangents).zip(targets) {
             if f.len() != y.len() {
                 let value = format!("the targets of {}", trainer.network().program.value(output.value).name);
                 return Err(FiniteError::Length { value, expected: f.len(), found: y.len() });
             }
-            let components = components(trainer.network(), output.value).max(1);
-            let mut cotangent = vec![0.0; f.len()];
-            for ((f, y), g) in f.chunks(components).zip(y.chunks(components)).zip(cotangent.chunks_mut(components)) {
+            let k = output.components;
+            for ((f, y), g) in f.chunks(k).zip(y.chunks(k)).zip(cotangent.chunks_mut(k)) {
                 total += self.loss.eval(f, y, g);
             }
-            cotangents.push(cotangent);
         }
-        Ok((total, cotangents))
+        Ok(total)
     }
 
     /// Sets the cotangents of examples outside the step's batch to zero; an example that occurs twice counts twice.

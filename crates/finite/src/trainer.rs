@@ -3,29 +3,28 @@
 //! The gradient of a parameter is a sum of outer products of adjoint and forward vectors, which `backprop` names and the
 //! executor computes; [`Optimizer`] makes a step of it.
 
-use std::borrow::Cow;
-
 use netsor_ir::Id;
 use netsor_ir::network::Network;
 use netsor_ir::number::{power_to_f64, to_f64};
-use netsor_ir::program::{Axis, Instr, Program, ValueId};
+use netsor_ir::program::{Axis, Instr, ValueId};
 use netsor_ir::syntax::print_network;
-use netsor_ir::transform::{Backprop, Seed, backprop};
 use netsor_ir::verify::Verified;
 use netsor_num::Real;
 
 use crate::checkpoint::checksum;
-use crate::gradient::{Gathered, Use, exact_dimensions};
+use crate::gradient::{Gathered, exact_dimensions};
 use crate::optimizer::{Scales, apply};
-use crate::state::{Shape, check_finite, malformed};
-use crate::{Block, Executor, FiniteError, Float, Inputs, Optimizer, Options, State};
+use crate::pass::{Output, Pass};
+use crate::state::{check_finite, malformed};
+use crate::{Block, FiniteError, Float, Inputs, Optimizer, Options, State};
 
 /// A value with a larger root mean square has diverged, unless the caller says otherwise.
 const DIVERGED: f64 = 1e12;
 
 /// A network being trained: its parameters, and the program of its forward and backward pass.
 ///
-/// After the first step no step allocates a block: values are computed where the old ones were.
+/// The first step finds out how everything is computed and allocates what it needs; later steps allocate nothing (see
+/// [`Trainer::step_with`]): values are computed where the old ones were.
 #[derive(Clone, Debug)]
 pub struct Trainer<T> {
     network: Network,
@@ -36,6 +35,10 @@ pub struct Trainer<T> {
     optimizer: Optimizer,
     /// Memory for one gradient, and for vectors that do not lie side by side.
     memory: (Vec<T>, Gathered<T>),
+    /// Outputs and cotangents of a step.
+    buffers: (Vec<Vec<f64>>, Vec<Vec<f64>>),
+    /// Inputs and targets of a batch.
+    pub(crate) batch: (Vec<f64>, Vec<f64>),
     steps: usize,
     /// Of the text of the network as it was given, for check-points.
     pub(crate) fingerprint: u64,
@@ -49,49 +52,8 @@ struct Trained<T> {
     scales: Scales,
     /// What the optimiser keeps: nothing, the momentum, or the two means of Adam.
     moments: Vec<Vec<T>>,
-}
-
-/// The forward and backward program for given sizes of the axes.
-#[derive(Clone, Debug)]
-struct Pass<T> {
-    sizes: Vec<u32>,
-    executor: Executor<'static, T>,
-    state: State<T>,
-    outputs: Vec<Output>,
-    uses: Vec<Use>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Output {
-    pub(crate) value: ValueId,
-    pub(crate) cotangent: ValueId,
-    /// Positions of the first axis of its family, which count examples; 1 without a family.
-    pub(crate) examples: usize,
-}
-
-impl<T: Float> Pass<T> {
-    fn new(network: &Network, inputs: &Inputs, options: Options) -> Result<Self, FiniteError> {
-        let Backprop { program, outputs: adjoints } = backprop(network, Seed::Cotangents)?;
-        let state = State::of(&program, inputs, &options)?;
-        let mut uses = Vec::new();
-        let mut outputs = Vec::new();
-        for output in &adjoints {
-            let examples = program.family_sizes(output.output).first().copied().unwrap_or(1);
-            if let Some(cotangent) = output.cotangent {
-                outputs.push(Output { value: output.output, cotangent, examples });
-            }
-            for gradient in &output.gradients {
-                uses.push(Use::new(&program, gradient, options.width)?);
-            }
-        }
-        let sizes = sizes(&network.program);
-        let executor = Executor::of(Cow::Owned(program), options)?;
-        Ok(Self { sizes, executor, state, outputs, uses })
-    }
-}
-
-fn sizes(program: &Program) -> Vec<u32> {
-    program.axes.iter().map(|axis| axis.size).collect()
+    /// The next numbers of a vector that is a factor of gradients itself, and must not change before they are known.
+    next: Option<Block<T>>,
 }
 
 impl<T: Float> Trainer<T> {
@@ -111,13 +73,15 @@ impl<T: Float> Trainer<T> {
             let multiplier = to_f64(&parameter.multiplier_squared).sqrt();
             let power = |exponent| Real::powf(width, power_to_f64(exponent));
             let scales = Scales { multiplier: multiplier * power(-parameter.a), eta: power(-parameter.c) };
-            trained.push(Trained { value: parameter.value, scales, moments: Vec::new() });
+            let (moments, next) = (Vec::new(), None);
+            trained.push(Trained { value: parameter.value, scales, moments, next });
         }
         let values: Vec<ValueId> = trained.iter().map(|t| t.value).collect();
         pass.executor.run(&mut pass.state, &values)?;
         let fingerprint = checksum(print_network(network).as_bytes());
         let (network, memory, optimizer) = (Network::clone(network), Default::default(), Optimizer::default());
-        Ok(Self { network, pass, idle: Vec::new(), trained, optimizer, memory, steps: 0, fingerprint })
+        let (buffers, batch, idle) = (Default::default(), Default::default(), Vec::new());
+        Ok(Self { network, pass, idle, trained, optimizer, memory, buffers, batch, steps: 0, fingerprint })
     }
 
     /// The same network with another optimiser, which starts without a memory of earlier steps.
@@ -166,8 +130,7 @@ impl<T: Float> Trainer<T> {
             return Err(FiniteError::Malformed { value: program.name.clone(), problem });
         }
         self.network.program.axes[axis.index()].size = size;
-        let wanted = sizes(&self.network.program);
-        let mut pass = match self.idle.iter().position(|pass| pass.sizes == wanted) {
+        let mut pass = match self.idle.iter().position(|pass| pass.fits(&self.network.program)) {
             Some(at) => self.idle.swap_remove(at),
             None => {
                 let mut pass = Pass::new(&self.network, &Inputs::new(), self.pass.executor.options().clone())?;
@@ -176,7 +139,7 @@ impl<T: Float> Trainer<T> {
             }
         };
         pass.state.forget_computed(pass.executor.program());
-        move_initial(&self.network.program, &mut self.pass, &mut pass)?;
+        pass.take_initial(&self.network.program, &mut self.pass)?;
         self.idle.push(std::mem::replace(&mut self.pass, pass));
         Ok(())
     }
@@ -186,10 +149,7 @@ impl<T: Float> Trainer<T> {
     /// # Errors
     /// If the numbers do not fit or are not finite.
     pub fn supply(&mut self, data: ValueId, numbers: &[f64]) -> Result<(), FiniteError> {
-        let pass = &mut self.pass;
-        pass.state.supply(pass.executor.program(), data, numbers, pass.executor.options())?;
-        pass.state.forget_computed(pass.executor.program());
-        Ok(())
+        self.pass.supply(data, numbers)
     }
 
     /// The outputs for the present parameters and data, one vector an output: members one after the other.
@@ -197,9 +157,21 @@ impl<T: Float> Trainer<T> {
     /// # Errors
     /// If a number is not finite or data are missing.
     pub fn outputs(&mut self) -> Result<Vec<Vec<f64>>, FiniteError> {
-        let values: Vec<ValueId> = self.pass.outputs.iter().map(|o| o.value).collect();
-        let state = self.values(&values)?;
-        Ok(values.iter().map(|&v| state.numbers(v)).collect())
+        let mut outputs = Vec::new();
+        self.outputs_into(&mut outputs)?;
+        Ok(outputs)
+    }
+
+    /// The same in the memory of earlier ones.
+    fn outputs_into(&mut self, outputs: &mut Vec<Vec<f64>>) -> Result<(), FiniteError> {
+        let pass = &mut self.pass;
+        pass.executor.run(&mut pass.state, &pass.wanted).map_err(|e| e.in_step(self.steps))?;
+        outputs.resize_with(pass.wanted.len(), Vec::new);
+        for (numbers, &value) in outputs.iter_mut().zip(&pass.wanted) {
+            numbers.clear();
+            numbers.extend(pass.state.block(value).into_iter().flat_map(|block| &block.data).map(|x| x.wide()));
+        }
+        Ok(())
     }
 
     /// Any values of the network for the present parameters and data.
@@ -219,17 +191,14 @@ impl<T: Float> Trainer<T> {
     pub fn step(&mut self, eta: f64, cotangents: &[Vec<f64>]) -> Result<(), FiniteError> {
         self.backward(cotangents)?;
         let Self { pass, trained, optimizer, memory: (gradient, gathered), steps, .. } = self;
-        // Vectors of one gradient that are parameters themselves must not change before they have been used.
-        let parameters: Vec<ValueId> = trained.iter().map(|t| t.value).collect();
-        let in_gradients = pass.uses.iter().flat_map(|u| u.cols.into_iter().chain([u.rows]));
-        let mut copied: Vec<ValueId> = in_gradients.filter(|v| parameters.contains(v)).collect();
-        copied.sort_unstable();
-        copied.dedup();
-        let mut changed: Vec<(ValueId, Block<T>)> = Vec::new();
-        for Trained { value, scales, moments } in trained {
-            let kept = if copied.contains(value) { pass.state.block(*value).cloned() } else { None };
-            let Some(block) = kept.or_else(|| pass.state.blocks[value.index()].take()) else { continue };
-            let (Block { rows, cols, members, .. }, mut data) = (Block { data: Vec::new(), ..block }, block.data);
+        for Trained { value, scales, moments, next } in trained.iter_mut() {
+            let k = value.index();
+            if pass.factors.contains(value) {
+                copy(pass.state.block(*value), next);
+            } else {
+                *next = pass.state.blocks[k].take();
+            }
+            let Some(block) = next else { continue };
             let mut add = |target: &mut [T], factor: f64| {
                 for of in pass.uses.iter().filter(|u| u.parameter == *value) {
                     of.add_to(target, factor, pass.executor.program(), &pass.state, gathered)?;
@@ -237,36 +206,60 @@ impl<T: Float> Trainer<T> {
                 Ok(())
             };
             let scales = Scales { eta: eta * scales.eta, ..*scales };
-            let result = apply(optimizer, (&mut data, moments, gradient), scales, *steps, &mut add);
-            let block = Block { rows, cols, members, data };
-            if copied.contains(value) {
-                changed.push((*value, block));
-            } else {
-                pass.state.blocks[value.index()] = Some(block);
+            let result = apply(optimizer, (&mut block.data, moments, gradient), scales, *steps, &mut add);
+            if !pass.factors.contains(value) {
+                pass.state.blocks[k] = next.take();
             }
             result?;
         }
-        for (value, block) in changed {
-            pass.state.blocks[value.index()] = Some(block);
+        for Trained { value, next, .. } in trained.iter_mut().filter(|t| pass.factors.contains(&t.value)) {
+            if let (Some(block), Some(next)) = (&mut pass.state.blocks[value.index()], next) {
+                std::mem::swap(block, next);
+            }
         }
         *steps += 1;
         pass.state.forget_computed(pass.executor.program());
         Ok(())
     }
 
+    /// One step with the cotangents that `loss` writes when it sees the outputs; what it returns comes back.
+    ///
+    /// After the first step on data of a shape nothing is allocated, if `loss` allocates nothing, on a thread of a
+    /// `rayon` pool, and once every thread of the pool has multiplied matrices: `faer` keeps memory for each thread.
+    ///
+    /// # Errors
+    /// As for [`Trainer::outputs`] and [`Trainer::step`], and those of `loss`.
+    pub fn step_with<R>(
+        &mut self,
+        eta: f64,
+        loss: &mut dyn FnMut(&Self, &[Vec<f64>], &mut [Vec<f64>]) -> Result<R, FiniteError>,
+    ) -> Result<R, FiniteError> {
+        let (mut outputs, mut cotangents) = std::mem::take(&mut self.buffers);
+        let result = self.outputs_into(&mut outputs).and_then(|()| {
+            cotangents.resize_with(outputs.len(), Vec::new);
+            for (cotangent, output) in cotangents.iter_mut().zip(&outputs) {
+                cotangent.clear();
+                cotangent.resize(output.len(), 0.0);
+            }
+            let result = loss(self, &outputs, &mut cotangents)?;
+            self.step(eta, &cotangents)?;
+            Ok(result)
+        });
+        self.buffers = (outputs, cotangents);
+        result
+    }
+
     /// Computes the vectors of all gradients for these cotangents.
     fn backward(&mut self, cotangents: &[Vec<f64>]) -> Result<(), FiniteError> {
-        let Pass { executor, state, outputs, uses, .. } = &mut self.pass;
+        let Pass { executor, state, outputs, factors, .. } = &mut self.pass;
         if cotangents.len() != outputs.len() {
             let (expected, found) = (outputs.len(), cotangents.len());
             return Err(FiniteError::Length { value: "the list of cotangents".into(), expected, found });
         }
         for (output, cotangent) in outputs.iter().zip(cotangents) {
-            let (program, options) = (executor.program(), executor.options());
-            state.supply(program, output.cotangent, cotangent, options).map_err(|e| e.in_step(self.steps))?;
+            executor.supply(state, output.cotangent, cotangent).map_err(|e| e.in_step(self.steps))?;
         }
-        let wanted: Vec<ValueId> = uses.iter().flat_map(|u| u.cols.into_iter().chain([u.rows])).collect();
-        executor.run(state, &wanted).map_err(|e| e.in_step(self.steps))
+        executor.run(state, factors).map_err(|e| e.in_step(self.steps))
     }
 
     /// The derivatives `s dL/dW = dL/dw` of the loss in the tensors `w` of all trained parameters, one block a parameter
@@ -414,23 +407,10 @@ impl<T: Float> Trainer<T> {
     }
 }
 
-/// Moves what is drawn or supplied from one pass to another, where its shape is the same.
-fn move_initial<T: Float>(program: &Program, from: &mut Pass<T>, to: &mut Pass<T>) -> Result<(), FiniteError> {
-    for id in program.value_ids() {
-        let instr = &program.value(id).instr;
-        if matches!(instr, Instr::MatMul { .. } | Instr::Map(_) | Instr::Moment(_) | Instr::Scalar(_)) {
-            continue;
-        }
-        let shape = Shape::of(program, id, from.executor.options())?;
-        let fits = |b: &Block<T>| shape == Shape { rows: b.rows, cols: b.cols, members: b.members };
-        let k = id.index();
-        if from.state.block(id).is_some_and(fits) {
-            to.state.blocks[k] = from.state.blocks[k].take();
-            (to.state.valid[k], to.state.given[k]) = (true, from.state.given[k]);
-        } else {
-            to.state.valid[k] = false;
-        }
-        from.state.valid[k] = false;
+/// Copies a block, into the memory of an earlier copy if there is one.
+fn copy<T: Float>(from: Option<&Block<T>>, to: &mut Option<Block<T>>) {
+    match (from, to) {
+        (Some(from), Some(to)) => to.data.clone_from(&from.data),
+        (from, to) => *to = from.cloned(),
     }
-    Ok(())
 }

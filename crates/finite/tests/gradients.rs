@@ -5,7 +5,7 @@ mod everything;
 use std::ops::ControlFlow;
 
 use everything::{Everything, everything, numbers};
-use netsor_finite::{FiniteError, Float, Inputs, Loss, Options, Order, Rate, Trainer, Training, train};
+use netsor_finite::{FiniteError, Float, Inputs, KernelExecutor, Loss, Options, Order, Rate, Trainer, Training, train};
 use netsor_ir::network::Network;
 use netsor_ir::program::Program;
 use netsor_ir::verify::verify_network;
@@ -69,6 +69,7 @@ fn training_is_reproducible_and_resumes() {
     };
     let losses = bits(1);
     assert_eq!(losses, bits(2));
+    assert_eq!(losses, bits(4));
     assert!(losses[4] < losses[0], "{losses:?}");
 
     // Two steps, and two more from what the first run left.
@@ -111,4 +112,43 @@ fn divergence_and_unfit_options_are_errors() {
     let nothing = verify_network(Network { program: Program::new("nothing"), ..Network::default() }).unwrap();
     let error = Trainer::<f64>::new(&nothing, &Inputs::new(), Options::new(5, 0)).unwrap_err();
     assert!(matches!(error, FiniteError::Transform(_)), "{error}");
+}
+
+/// Products that are cut into blocks and vectors that are cut into parts: training and the tangent kernel have the same
+/// bits whatever the number of threads.
+fn bits_of_a_wide_network<T: Float>(threads: usize) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let text = "network wide {
+      axis i = 9
+      data xi[i] : 3
+      param U : n x 3 ~ N(0, 1/3)
+      param W : n x n ~ N(0, 1/n)
+      param v : n x 1 ~ N(0, 1/n)
+      h[i] = U * xi[i]
+      x[i] = tanh(h[i])
+      g[i] = W * x[i]
+      k[i] = W' * x[i]
+      y[i] = tanh(g[i]) + k[i]
+      output f[i] = v' * y[i]
+    }";
+    let network = verify_network(netsor_ir::syntax::parse_network(text).unwrap()).unwrap();
+    let inputs = Inputs::new().with(network.program.find("xi").unwrap(), numbers(27, 1.7));
+    let (loss, order, rate) = (Loss::Squared, Order::All, Rate::Constant(0.02));
+    let training = Training { loss, targets: vec![numbers(9, 0.3)], rate, order, steps: 3 };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| {
+        let mut trainer = Trainer::<T>::new(&network, &inputs, Options::new(1100, 3)).unwrap();
+        train(&mut trainer, &training, &mut |_| ControlFlow::Continue(())).unwrap();
+        let mut kernels = KernelExecutor::new(&network, trainer.options()).unwrap();
+        let kernel = kernels.of_trainer(&mut trainer).unwrap().swap_remove(0);
+        let w = network.program.find("W").unwrap();
+        (trainer.parameter(w), trainer.outputs().unwrap().concat(), kernel.ntk)
+    })
+}
+
+#[test]
+fn wide_networks_have_the_same_bits_for_any_number_of_threads() {
+    let one = bits_of_a_wide_network::<f64>(1);
+    assert!(bits_of_a_wide_network::<f64>(2) == one && bits_of_a_wide_network::<f64>(4) == one);
+    let one = bits_of_a_wide_network::<f32>(1);
+    assert!(bits_of_a_wide_network::<f32>(2) == one && bits_of_a_wide_network::<f32>(4) == one);
 }

@@ -95,6 +95,11 @@ impl Scalar for f64 {
 pub trait Functions<T> {
     /// The function of one argument called `name` (see [`crate::func::Func::name`]).
     fn unary(&self, name: &str) -> Option<fn(T) -> T>;
+    /// The function of one argument called `name` for all numbers of a slice, into another: faster, with the same bits.
+    fn unary_slice(&self, name: &str) -> Option<fn(&[T], &mut [T])> {
+        let _ = name;
+        None
+    }
     /// The function of two arguments called `name`.
     fn binary(&self, name: &str) -> Option<fn(T, T) -> T>;
     /// `power(x, p) = x^p` for exponents that are neither integers nor halves of integers.
@@ -200,8 +205,15 @@ enum Op<T> {
     Sub(Reg, Reg),
     Mul(Reg, Reg),
     Div(Reg, Reg),
-    Unary(fn(T) -> T, Reg),
+    Unary(Unary<T>, Reg),
     Binary(fn(T, T) -> T, Reg, Reg),
+}
+
+/// A function of one argument.
+#[derive(Clone, Copy, Debug)]
+struct Unary<T> {
+    one: fn(T) -> T,
+    many: Option<fn(&[T], &mut [T])>,
 }
 
 impl<T> Op<T> {
@@ -297,38 +309,51 @@ impl<T: Scalar> Tape<T> {
     /// If the numbers of inputs or roots, or the lengths of the slices, do not fit.
     pub fn eval(&self, inputs: &[Input<'_, T>], out: &mut [&mut [T]], scratch: &mut Scratch<T>) {
         assert_eq!(inputs.len(), self.inputs.len(), "one value an input");
+        self.eval_with(&|k| inputs[k], out, scratch);
+    }
+
+    /// [`Tape::eval`] with inputs that are looked up by their number. Nothing is allocated if `scratch` has room for
+    /// this tape, see [`Scratch::fit`].
+    ///
+    /// # Panics
+    /// As for [`Tape::eval`].
+    pub fn eval_with<'a>(
+        &self,
+        input: &impl Fn(usize) -> Input<'a, T>,
+        out: &mut [&mut [T]],
+        scratch: &mut Scratch<T>,
+    ) {
         assert_eq!(out.len(), self.roots.len(), "one slice a root");
         let batch = out.first().map_or(0, |o| o.len());
         assert!(out.iter().all(|o| o.len() == batch), "output slices of one length");
-        let fits = |input: &Input<'_, T>| {
-            matches!(input, Input::Scalar(_)) || matches!(input, Input::Batch(b) if b.len() == batch)
+        let fits = |input: Input<'_, T>| match input {
+            Input::Scalar(_) => true,
+            Input::Batch(slice) => slice.len() == batch,
         };
-        assert!(inputs.iter().all(fits), "input slices as long as the output");
+        assert!((0..self.inputs.len()).all(|k| fits(input(k))), "input slices as long as the output");
 
-        self.eval_uniform(inputs, &mut scratch.uniform);
+        scratch.fit(self);
+        self.eval_uniform(input, &mut scratch.uniform);
         for &(reg, root) in &self.stores {
             if let Some(value) = scratch.uniform[reg as usize] {
                 out[root as usize].fill(value);
             }
         }
-        if scratch.registers.len() < self.n_slots {
-            scratch.registers.resize_with(self.n_slots, || vec![T::default(); BLOCK]);
-        }
         let mut start = 0;
         while start < batch {
             let end = batch.min(start + BLOCK);
-            self.eval_block(inputs, out, scratch, start, end);
+            self.eval_block(input, out, scratch, start, end);
             start = end;
         }
     }
 
     /// Computes what is the same for the whole batch.
-    fn eval_uniform(&self, inputs: &[Input<'_, T>], uniform: &mut Vec<Option<T>>) {
+    fn eval_uniform<'a>(&self, input: &impl Fn(usize) -> Input<'a, T>, uniform: &mut Vec<Option<T>>) {
         uniform.clear();
         for op in &self.ops {
             let known = |r: Option<Reg>| r.is_none_or(|r| uniform[r as usize].is_some());
             let value = match *op {
-                Op::Input(k) => match inputs[k as usize] {
+                Op::Input(k) => match input(k as usize) {
                     Input::Scalar(value) => Some(value),
                     Input::Batch(_) => None,
                 },
@@ -342,9 +367,9 @@ impl<T: Scalar> Tape<T> {
         }
     }
 
-    fn eval_block(
+    fn eval_block<'a>(
         &self,
-        inputs: &[Input<'_, T>],
+        input: &impl Fn(usize) -> Input<'a, T>,
         out: &mut [&mut [T]],
         scratch: &mut Scratch<T>,
         start: usize,
@@ -356,11 +381,11 @@ impl<T: Scalar> Tape<T> {
                 if !matches!(op, Op::Input(_)) {
                     let slot = self.slots[at] as usize;
                     let mut target = std::mem::take(&mut scratch.registers[slot]);
-                    block_op(op, &mut target[..end - start], |r| self.operand(r, inputs, scratch, start, end));
+                    block_op(op, &mut target[..end - start], |r| self.operand(r, input, scratch, start, end));
                     scratch.registers[slot] = target;
                 }
                 while let Some(&&(_, root)) = stores.peek().filter(|(reg, _)| *reg as usize == at) {
-                    if let Operand::Slice(slice) = self.operand(at as Reg, inputs, scratch, start, end) {
+                    if let Operand::Slice(slice) = self.operand(at as Reg, input, scratch, start, end) {
                         out[root as usize][start..end].copy_from_slice(slice);
                     }
                     stores.next();
@@ -372,10 +397,10 @@ impl<T: Scalar> Tape<T> {
         }
     }
 
-    fn operand<'a>(
+    fn operand<'a, 'b: 'a>(
         &self,
         reg: Reg,
-        inputs: &[Input<'a, T>],
+        input: &impl Fn(usize) -> Input<'b, T>,
         scratch: &'a Scratch<T>,
         start: usize,
         end: usize,
@@ -385,12 +410,23 @@ impl<T: Scalar> Tape<T> {
             return Operand::Uniform(value);
         }
         match self.ops[at] {
-            Op::Input(k) => match inputs[k as usize] {
+            Op::Input(k) => match input(k as usize) {
                 Input::Scalar(value) => Operand::Uniform(value),
                 Input::Batch(slice) => Operand::Slice(&slice[start..end]),
             },
             _ => Operand::Slice(&scratch.registers[self.slots[at] as usize][..end - start]),
         }
+    }
+}
+
+impl<T: Scalar> Scratch<T> {
+    /// Makes room for a tape, so that its evaluation allocates nothing.
+    pub fn fit(&mut self, tape: &Tape<T>) {
+        if self.registers.len() < tape.n_slots {
+            self.registers.resize_with(tape.n_slots, || vec![T::default(); BLOCK]);
+        }
+        self.uniform.clear();
+        self.uniform.reserve(tape.ops.len());
     }
 }
 
@@ -404,7 +440,7 @@ fn scalar_op<T: Scalar>(op: &Op<T>, at: impl Fn(Reg) -> T) -> T {
         Op::Sub(a, b) => at(a) - at(b),
         Op::Mul(a, b) => at(a) * at(b),
         Op::Div(a, b) => at(a) / at(b),
-        Op::Unary(f, a) => f(at(a)),
+        Op::Unary(f, a) => (f.one)(at(a)),
         Op::Binary(f, a, b) => f(at(a), at(b)),
     }
 }
@@ -415,7 +451,10 @@ fn block_op<'a, T: Scalar>(op: &Op<T>, target: &mut [T], operand: impl Fn(Reg) -
         Op::Input(_) => {}
         Op::Const(value) => target.fill(value),
         Op::Neg(a) => unary(target, operand(a), |x| -x),
-        Op::Unary(f, a) => unary(target, operand(a), f),
+        Op::Unary(f, a) => match (f.many, operand(a)) {
+            (Some(many), Operand::Slice(a)) => many(a, target),
+            (_, a) => unary(target, a, f.one),
+        },
         Op::Add(a, b) => binary(target, operand(a), operand(b), |x, y| x + y),
         Op::Sub(a, b) => binary(target, operand(a), operand(b), |x, y| x - y),
         Op::Mul(a, b) => binary(target, operand(a), operand(b), |x, y| x * y),

@@ -13,28 +13,32 @@ pub const UNARY: [&str; 16] = [
 /// Names that [`binary`] knows.
 pub const BINARY: [&str; 3] = ["max", "min", "leaky_relu"];
 
-/// The function of one argument with this name; `None` if there is none.
-pub fn unary<T: Real>(name: &str) -> Option<fn(T) -> T> {
-    Some(match name {
-        "tanh" => special::tanh,
-        "relu" => special::relu,
-        "abs" => special::abs,
-        "erf" => special::erf,
-        "exp" => special::exp,
-        "log" => special::ln,
-        "sqrt" => special::sqrt,
-        "sin" => special::sin,
-        "cos" => special::cos,
-        "sigmoid" => special::sigmoid,
-        "softplus" => special::softplus,
-        "gelu" => special::gelu,
-        "silu" => special::silu,
-        "elu" => special::elu,
-        "step" => special::step,
-        "sign" => special::sign,
-        _ => return None,
-    })
+macro_rules! unary_functions {
+    ($($name:literal $f:ident),*) => {
+        /// The function of one argument with this name; `None` if there is none.
+        pub fn unary<T: Real>(name: &str) -> Option<fn(T) -> T> {
+            Some(match name {
+                $($name => special::$f,)*
+                _ => return None,
+            })
+        }
+
+        /// The same function of all numbers of a slice, into another one, with the same bits as one at a time.
+        pub fn unary_slice<T: Real>(name: &str) -> Option<fn(&[T], &mut [T])> {
+            // A loop with the function in it, which the compiler may turn into vector instructions.
+            let loops: fn(&[T], &mut [T]) = match name {
+                $($name => |x, y| y.iter_mut().zip(x).for_each(|(y, &x)| *y = special::$f(x)),)*
+                _ => return None,
+            };
+            Some(loops)
+        }
+    };
 }
+
+unary_functions!(
+    "tanh" tanh, "relu" relu, "abs" abs, "erf" erf, "exp" exp, "log" ln, "sqrt" sqrt, "sin" sin, "cos" cos,
+    "sigmoid" sigmoid, "softplus" softplus, "gelu" gelu, "silu" silu, "elu" elu, "step" step, "sign" sign
+);
 
 /// The function of two arguments with this name; `leaky_relu` takes the argument first and the slope second.
 pub fn binary<T: Real>(name: &str) -> Option<fn(T, T) -> T> {
@@ -49,6 +53,18 @@ pub fn binary<T: Real>(name: &str) -> Option<fn(T, T) -> T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slices_have_the_bits_of_single_numbers() {
+        let x: Vec<f32> = (0..1000).map(|k| (k as f32 - 500.0) * 0.021).collect();
+        for name in UNARY {
+            let (one, many) = (unary::<f32>(name).unwrap(), unary_slice::<f32>(name).unwrap());
+            let mut y = vec![0.0; x.len()];
+            many(&x, &mut y);
+            assert!(x.iter().zip(&y).all(|(&x, y)| one(x).to_bits() == y.to_bits()), "{name}");
+        }
+        assert!(unary_slice::<f64>("max").is_none());
+    }
 
     #[test]
     fn every_name_is_known_and_no_other() {

@@ -30,6 +30,7 @@
 //! assert!((by_rule - by_draws).abs() < 4.0 * 0.3 / (z.len() as f64).sqrt());
 //! ```
 
+mod branchless;
 pub mod functions;
 pub mod normal;
 pub mod ode;

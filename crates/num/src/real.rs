@@ -1,6 +1,7 @@
 //! The scalars that programs run on: [`Real`], which is `f32` or `f64`.
 //!
-//! The elementary functions are those of `libm`, so they give the same bits on every platform.
+//! The elementary functions are those of `libm`, and one of [`crate::branchless`], so they give the same bits on every
+//! platform.
 
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
@@ -91,7 +92,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($type:ty, $sqrt:ident $exp:ident $expm1:ident $ln:ident $ln1p:ident $sin:ident $cos:ident $tanh:ident $erf:ident $erfc:ident $pow:ident) => {
+    ($type:ty, $sqrt:ident $exp:ident $expm1:ident $ln:ident $ln1p:ident $sin:ident $cos:ident $erf:ident $erfc:ident $pow:ident, $tanh:path) => {
         impl Real for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -143,7 +144,7 @@ macro_rules! real {
             }
             #[inline]
             fn tanh(self) -> Self {
-                libm::$tanh(self)
+                $tanh(self)
             }
             #[inline]
             fn erf(self) -> Self {
@@ -161,8 +162,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, sqrtf expf expm1f logf log1pf sinf cosf tanhf erff erfcf powf);
-real!(f64, sqrt exp expm1 log log1p sin cos tanh erf erfc pow);
+real!(f32, sqrtf expf expm1f logf log1pf sinf cosf erff erfcf powf, crate::branchless::tanh);
+real!(f64, sqrt exp expm1 log log1p sin cos erf erfc pow, libm::tanh);
 
 #[cfg(test)]
 mod tests {

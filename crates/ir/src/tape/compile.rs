@@ -4,7 +4,7 @@ use num_traits::{Signed, Zero};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{Op, Reg, Scalar, Setting, Tape, TapeError};
+use super::{Op, Reg, Scalar, Setting, Tape, TapeError, Unary};
 use crate::expr::{Expr, ExprId, Sum, Symbol, for_each_child};
 use crate::func::Func;
 use crate::index::{Guard, Index, Indices, Relation};
@@ -343,8 +343,9 @@ impl<T: Scalar> Compiler<'_, T> {
 
     fn unary(&mut self, func: Func, a: Reg) -> Result<Reg, TapeError> {
         let unknown = TapeError::UnknownFunction { name: func.name(), arguments: 1 };
-        let f = self.setting.functions.unary(func.name()).ok_or(unknown)?;
-        self.emit(Key::Unary(func, a), Op::Unary(f, a))
+        let one = self.setting.functions.unary(func.name()).ok_or(unknown)?;
+        let many = self.setting.functions.unary_slice(func.name());
+        self.emit(Key::Unary(func, a), Op::Unary(Unary { one, many }, a))
     }
 
     /// `a^p`: products for integers, one square root for halves of integers, the caller's function otherwise.
