@@ -54,35 +54,61 @@ impl<T: Float> Trainer<T> {
     /// # Errors
     /// If the bytes are damaged, or belong to another run: another network, width, seed, precision, optimiser or note.
     pub fn restore(&mut self, bytes: &[u8], note: &str) -> Result<(), FiniteError> {
-        let fail = |problem: &str| FiniteError::Checkpoint { problem: problem.to_owned() };
-        let (body, sum) = bytes.split_last_chunk::<8>().ok_or_else(|| fail("it is too short"))?;
-        let rest = body.strip_prefix(MAGIC).ok_or_else(|| fail("it is no check-point of this version"))?;
-        if checksum(body) != u64::from_le_bytes(*sum) {
-            return Err(fail("it is damaged: the checksum is wrong"));
-        }
-        let end = rest.iter().position(|b| *b == b'\n').ok_or_else(|| fail("it has no header"))?;
-        let header: Header = serde_json::from_slice(&rest[..end]).map_err(|e| fail(&e.to_string()))?;
+        let (header, _) = read(bytes)?;
         if header.run != self.identity(note) {
             let problem = format!("it belongs to another run, {}; this one is {}", header.run, self.identity(note));
             return Err(FiniteError::Checkpoint { problem });
         }
+        self.take(bytes, true)
+    }
+
+    /// Takes the parameters and the number of steps from a check-point of any run with parameters of these names and
+    /// sizes, for instance on other data, to look at the network that was trained. The optimiser starts anew.
+    ///
+    /// # Errors
+    /// If the bytes are damaged, or the parameters are others.
+    pub fn restore_parameters(&mut self, bytes: &[u8]) -> Result<(), FiniteError> {
+        self.take(bytes, false)
+    }
+
+    /// Takes what a check-point has; without the optimiser's memory if another optimiser may have made it.
+    fn take(&mut self, bytes: &[u8], with_memory: bool) -> Result<(), FiniteError> {
+        let (header, numbers) = read(bytes)?;
+        let fail = |problem: String| FiniteError::Checkpoint { problem };
+        if header.bits != 8 * T::BYTES {
+            return Err(fail(format!("it has numbers of {} bits, this network of {}", header.bits, 8 * T::BYTES)));
+        }
         let trained: Vec<_> = self.trained().collect();
+        let own = trained.iter().map(|t| (self.network().program.value(*t).name.as_str(), self.len_of(*t)));
+        if !own.eq(header.parameters.iter().map(|(name, len, _)| (name.as_str(), *len))) {
+            let list = |all: &mut dyn Iterator<Item = (String, usize)>| {
+                all.map(|(name, len)| format!("{name} ({len})")).collect::<Vec<_>>().join(", ")
+            };
+            let found = list(&mut header.parameters.iter().map(|(name, len, _)| (name.clone(), *len)));
+            let name = |t: &netsor_ir::ValueId| (self.network().program.value(*t).name.clone(), self.len_of(*t));
+            let expected = list(&mut trained.iter().map(name));
+            return Err(fail(format!("its parameters are {found}; those of this network at its width are {expected}")));
+        }
         let copies = 1 + self.optimizer().moments();
-        let own = trained.iter().map(|t| (self.network().program.value(*t).name.clone(), self.len_of(*t), copies));
-        let own: Vec<_> = own.collect();
-        if header.bits != 8 * T::BYTES || header.parameters != own {
-            return Err(fail("its parameters are not those of this network in this precision"));
+        let fits = |(_, len, stored): &(String, usize, usize)| {
+            if with_memory { *stored == copies } else { 0 < *stored && 0 < *len }
+        };
+        let wrong = || fail("it has too few or too many numbers".to_owned());
+        let total: usize = header.parameters.iter().map(|(_, len, stored)| len.saturating_mul(*stored)).sum();
+        if !header.parameters.iter().all(fits) || numbers.len() != total.saturating_mul(T::BYTES) {
+            return Err(wrong());
         }
-        let mut numbers = rest[end + 1..].chunks_exact(T::BYTES).map(T::read);
-        if numbers.len() != own.iter().map(|(_, len, copies)| len * copies).sum::<usize>() {
-            return Err(fail("it has too few or too many numbers"));
-        }
-        for (value, (_, len, _)) in trained.into_iter().zip(&own) {
+        let mut numbers = numbers.chunks_exact(T::BYTES).map(T::read);
+        for (value, (_, len, stored)) in trained.into_iter().zip(&header.parameters) {
             if let Some(block) = self.state().blocks[value.index()].as_mut() {
                 block.data.iter_mut().zip(numbers.by_ref().take(*len)).for_each(|(x, number)| *x = number);
             }
-            for moment in self.moments(value).into_iter().flatten() {
-                moment.iter_mut().zip(numbers.by_ref().take(*len)).for_each(|(x, number)| *x = number);
+            if with_memory {
+                for moment in self.moments(value).into_iter().flatten() {
+                    moment.iter_mut().zip(numbers.by_ref().take(*len)).for_each(|(x, number)| *x = number);
+                }
+            } else {
+                numbers.by_ref().take(len * (stored - 1)).for_each(drop);
             }
         }
         self.set_steps(header.steps);
@@ -97,6 +123,19 @@ impl<T: Float> Trainer<T> {
         let (width, seed, optimizer) = (options.width, options.seed, self.optimizer());
         format!("{name} ({:016x}) at n = {width}, seed {seed}, {optimizer:?}; {note}", self.fingerprint)
     }
+}
+
+/// The header of a check-point, and the bytes of its numbers.
+fn read(bytes: &[u8]) -> Result<(Header, &[u8]), FiniteError> {
+    let fail = |problem: &str| FiniteError::Checkpoint { problem: problem.to_owned() };
+    let (body, sum) = bytes.split_last_chunk::<8>().ok_or_else(|| fail("it is too short"))?;
+    let rest = body.strip_prefix(MAGIC).ok_or_else(|| fail("it is no check-point of this version"))?;
+    if checksum(body) != u64::from_le_bytes(*sum) {
+        return Err(fail("it is damaged: the checksum is wrong"));
+    }
+    let end = rest.iter().position(|b| *b == b'\n').ok_or_else(|| fail("it has no header"))?;
+    let header: Header = serde_json::from_slice(&rest[..end]).map_err(|e| fail(&e.to_string()))?;
+    Ok((header, &rest[end + 1..]))
 }
 
 /// FNV-1a over words of eight bytes.

@@ -1,6 +1,6 @@
 //! The numbers that programs run on: [`Float`], which is `f32` or `f64`.
 
-use netsor_ir::tape::{Functions, Scalar};
+use netsor_ir::tape::{Functions, Scalar, SliceFunction};
 use netsor_num::Real;
 
 mod sealed {
@@ -60,7 +60,7 @@ impl<T: Float> Functions<T> for Numeric {
         netsor_num::functions::unary(name)
     }
 
-    fn unary_slice(&self, name: &str) -> Option<fn(&[T], &mut [T])> {
+    fn unary_slice(&self, name: &str) -> Option<SliceFunction<T>> {
         netsor_num::functions::unary_slice(name)
     }
 

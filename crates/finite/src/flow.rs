@@ -2,7 +2,7 @@
 
 use netsor_num::ode::{OdeOptions, OdeStatistics, solve};
 
-use crate::{FiniteError, Rate, Snapshot, Trainer, Training};
+use crate::{FiniteError, Float, Rate, Snapshot, Trainer, Training};
 
 /// A network along gradient flow.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,13 +19,14 @@ pub struct FlowPath {
 /// is at the last one.
 ///
 /// Of `training`, the loss, the targets, a constant rate and the examples count: all of them, or those of a single
-/// batch. The optimiser is not asked. Memory: some ten times that of the parameters.
+/// batch. The optimiser is not asked. Memory: some ten times that of the parameters. In single precision the rounding of
+/// parameters is an error that the integrator meets in every step: ask for tolerances of `1e-5` or more.
 ///
 /// # Errors
 /// If targets or examples do not fit, the rate is not constant, or the integrator gives up
 /// ([`FiniteError::Ode`], or the error of the network that made it give up).
-pub fn gradient_flow(
-    trainer: &mut Trainer<f64>,
+pub fn gradient_flow<T: Float>(
+    trainer: &mut Trainer<T>,
     training: &Training<'_>,
     times: &[f64],
     options: &OdeOptions,
@@ -65,8 +66,8 @@ pub fn gradient_flow(
 }
 
 /// `dW/dt = -eta n^-c s^2 dL/dW` at the parameters `state`.
-fn velocity(
-    trainer: &mut Trainer<f64>,
+fn velocity<T: Float>(
+    trainer: &mut Trainer<T>,
     training: &Training<'_>,
     eta: f64,
     state: &[f64],
@@ -87,7 +88,7 @@ fn velocity(
 }
 
 /// Puts the parameters where `state` says.
-fn place(trainer: &mut Trainer<f64>, state: &[f64]) -> Result<(), FiniteError> {
+fn place<T: Float>(trainer: &mut Trainer<T>, state: &[f64]) -> Result<(), FiniteError> {
     let parameters: Vec<_> = trainer.trained().collect();
     let mut rest = state;
     for parameter in parameters {

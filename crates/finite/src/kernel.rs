@@ -165,14 +165,22 @@ pub fn mean_kernels<T: Float>(
         empirical_kernel::<T>(network, inputs, &options).map(|mut kernels| kernels.swap_remove(0))
     };
     let all: Vec<EmpiricalKernel> = (0..draws).into_par_iter().map(draw).collect::<Result<_, _>>()?;
-    let ntk: Vec<&[f64]> = all.iter().map(|k| &k.ntk[..]).collect();
-    let part = |at: usize| {
-        let of: Vec<&[f64]> = all.iter().map(|k| &k.parts[at].1[..]).collect();
-        (all[0].parts[at].0, mean(&of))
-    };
-    let nngp: Option<Vec<&[f64]>> = all.iter().map(|k| k.nngp.as_deref()).collect();
-    let parts = (0..all[0].parts.len()).map(part).collect();
-    Ok(MeanKernels { draws, size: all[0].size, ntk: mean(&ntk), parts, nngp: nngp.map(|of| mean(&of)) })
+    Ok(MeanKernels::of(&all))
+}
+
+impl MeanKernels {
+    /// The averages of the kernels of one output and network, one a draw; all empty without draws.
+    pub fn of(draws: &[EmpiricalKernel]) -> Self {
+        let ntk: Vec<&[f64]> = draws.iter().map(|k| &k.ntk[..]).collect();
+        let part = |at: usize| {
+            let of: Vec<&[f64]> = draws.iter().map(|k| &k.parts[at].1[..]).collect();
+            (draws[0].parts[at].0, mean(&of))
+        };
+        let nngp: Option<Vec<&[f64]>> = draws.iter().map(|k| k.nngp.as_deref()).collect();
+        let parts = (0..draws.first().map_or(0, |k| k.parts.len())).map(part).collect();
+        let size = draws.first().map_or(0, |k| k.size);
+        Self { draws: draws.len(), size, ntk: mean(&ntk), parts, nngp: nngp.map(|of| mean(&of)) }
+    }
 }
 
 /// Mean and standard error of each entry.

@@ -84,7 +84,7 @@ pub use optimizer::{Decay, Optimizer, Rule};
 pub use schedule::{Order, Rate};
 pub use state::{Block, Inputs, State};
 pub use train::{History, Snapshot, Training, train};
-pub use trainer::Trainer;
+pub use trainer::{Cotangents, Trainer};
 
 /// How a program is run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -319,14 +319,17 @@ impl<T: Float> Pointwise<T> {
     }
 }
 
-/// One open tape, or closed ones with their first members.
+/// Tapes with their first members.
+type Numbered<T> = Vec<(usize, Tape<T>)>;
+
+/// One open tape, or closed ones.
 fn tapes<T: Float>(
     program: &Program,
     id: ValueId,
     expr: ExprId,
     setting: &Setting<'_, T>,
     sizes: &[usize],
-) -> Result<(bool, Vec<(usize, Tape<T>)>), FiniteError> {
+) -> Result<(bool, Numbered<T>), FiniteError> {
     let wrap = |source| FiniteError::Expression { value: program.value(id).name.clone(), source };
     let open: Vec<Index> = own_indices(sizes.len()).collect();
     match Tape::compile(setting, &[(expr, &open)]) {

@@ -44,6 +44,9 @@ pub struct Trainer<T> {
     pub(crate) fingerprint: u64,
 }
 
+/// Sees the outputs and writes the derivatives of the loss in them, which are 0 before.
+pub type Cotangents<'a, T, R> = dyn FnMut(&Trainer<T>, &[Vec<f64>], &mut [Vec<f64>]) -> Result<R, FiniteError> + 'a;
+
 /// A trained parameter.
 #[derive(Clone, Debug)]
 struct Trained<T> {
@@ -229,11 +232,7 @@ impl<T: Float> Trainer<T> {
     ///
     /// # Errors
     /// As for [`Trainer::outputs`] and [`Trainer::step`], and those of `loss`.
-    pub fn step_with<R>(
-        &mut self,
-        eta: f64,
-        loss: &mut dyn FnMut(&Self, &[Vec<f64>], &mut [Vec<f64>]) -> Result<R, FiniteError>,
-    ) -> Result<R, FiniteError> {
+    pub fn step_with<R>(&mut self, eta: f64, loss: &mut Cotangents<'_, T, R>) -> Result<R, FiniteError> {
         let (mut outputs, mut cotangents) = std::mem::take(&mut self.buffers);
         let result = self.outputs_into(&mut outputs).and_then(|()| {
             cotangents.resize_with(outputs.len(), Vec::new);
@@ -348,8 +347,8 @@ impl<T: Float> Trainer<T> {
         self.trained.iter_mut().find(|t| t.value == value).map(|t| &mut t.moments)
     }
 
-    /// Goes on counting from `steps`.
-    pub(crate) fn set_steps(&mut self, steps: usize) {
+    /// Goes on counting from `steps`; see [`Trainer::after`].
+    pub fn set_steps(&mut self, steps: usize) {
         self.steps = steps;
     }
 

@@ -91,12 +91,15 @@ impl Scalar for f64 {
     }
 }
 
+/// A function of all numbers of a slice, into another one of the same length.
+pub type SliceFunction<T> = fn(&[T], &mut [T]);
+
 /// The numerical functions that a tape calls.
 pub trait Functions<T> {
     /// The function of one argument called `name` (see [`crate::func::Func::name`]).
     fn unary(&self, name: &str) -> Option<fn(T) -> T>;
     /// The function of one argument called `name` for all numbers of a slice, into another: faster, with the same bits.
-    fn unary_slice(&self, name: &str) -> Option<fn(&[T], &mut [T])> {
+    fn unary_slice(&self, name: &str) -> Option<SliceFunction<T>> {
         let _ = name;
         None
     }
@@ -213,7 +216,7 @@ enum Op<T> {
 #[derive(Clone, Copy, Debug)]
 struct Unary<T> {
     one: fn(T) -> T,
-    many: Option<fn(&[T], &mut [T])>,
+    many: Option<SliceFunction<T>>,
 }
 
 impl<T> Op<T> {

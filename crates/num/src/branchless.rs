@@ -5,7 +5,7 @@
 /// `1.5 * 2^23`: what is added to it is rounded to an integer, which then stands in the last bits.
 const ROUND: f32 = 12_582_912.0;
 /// `ln 2` in two parts (Cody and Waite): products of the first with integers below 2^9 are exact.
-const LN_2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
 /// Beyond it `tanh` is 1 to the last bit: `2 exp(-2x) < 2^-25`.
 const LARGE: f32 = 9.1;
 

@@ -13,6 +13,9 @@ pub const UNARY: [&str; 16] = [
 /// Names that [`binary`] knows.
 pub const BINARY: [&str; 3] = ["max", "min", "leaky_relu"];
 
+/// A function of all numbers of a slice, into another one.
+pub type SliceFunction<T> = fn(&[T], &mut [T]);
+
 macro_rules! unary_functions {
     ($($name:literal $f:ident),*) => {
         /// The function of one argument with this name; `None` if there is none.
@@ -24,9 +27,9 @@ macro_rules! unary_functions {
         }
 
         /// The same function of all numbers of a slice, into another one, with the same bits as one at a time.
-        pub fn unary_slice<T: Real>(name: &str) -> Option<fn(&[T], &mut [T])> {
+        pub fn unary_slice<T: Real>(name: &str) -> Option<SliceFunction<T>> {
             // A loop with the function in it, which the compiler may turn into vector instructions.
-            let loops: fn(&[T], &mut [T]) = match name {
+            let loops: SliceFunction<T> = match name {
                 $($name => |x, y| y.iter_mut().zip(x).for_each(|(y, &x)| *y = special::$f(x)),)*
                 _ => return None,
             };
