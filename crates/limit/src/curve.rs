@@ -12,34 +12,25 @@ use crate::density::normal_density;
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::graph::Graph;
+use crate::price::Law;
 use crate::slots::Slots;
 
 impl Deriver<'_> {
-    /// `E[delta(argument) rest]`, both over `slots`.
+    /// `weight E[delta(argument) rest]`, where the argument is linear in one of its slots.
     pub(crate) fn density_along_curve(
         &mut self,
+        weight: ExprId,
         argument: ExprId,
         rest: ExprId,
-        mut slots: Slots,
+        law: &Law,
         name: &str,
     ) -> Result<ExprId, LimitError> {
-        let Some((solved, slope)) = self.linear_slot(argument) else {
-            return Err(LimitError::JumpAlongCurve { name: name.to_owned() });
-        };
-        // Multiples of the solved form are known with it.
-        let (scale, base) = self.graph.pool.constant_factor(slots.forms[solved]);
-        let mut multiples = Vec::new();
-        let mut others = Vec::new();
-        for k in (0..slots.forms.len()).filter(|&k| k != solved) {
-            match self.graph.pool.constant_factor(slots.forms[k]) {
-                (factor, of) if of == base => multiples.push((k, factor / &scale)),
-                _ => others.push(k),
-            }
-        }
-        let Some((weights, variance)) = self.regression(solved, &others, &slots, name)? else {
-            return Err(LimitError::JumpAlongCurve { name: name.to_owned() });
-        };
-        let slope = self.parameter(slope, &mut slots);
+        let impossible = || LimitError::JumpAlongCurve { name: name.to_owned() };
+        let (solved, slope) = self.linear_slot(argument).ok_or_else(impossible)?;
+        let used = self.graph.pool.mul(argument, rest);
+        let others: Vec<usize> = slots_of(&self.graph, used).into_iter().filter(|&k| k != solved).collect();
+        let (weights, variance) = self.regression(solved, &others, law).ok_or_else(impossible)?;
+        let mut law = law.clone();
         let zero = self.graph.pool.integer(0);
         let offset = self.with_slot(argument, solved, zero);
         let pool = &mut self.graph.pool;
@@ -47,25 +38,20 @@ impl Deriver<'_> {
         let root = pool.neg(root);
         let mut gap = root;
         for (&k, &weight) in others.iter().zip(&weights) {
-            let weight = self.parameter(weight, &mut slots);
+            let weight = self.new_parameter(weight, &mut law);
             let pool = &mut self.graph.pool;
             let slot = pool.reference(Graph::slot_symbol(k), []);
             let share = pool.mul(weight, slot);
             gap = pool.sub(gap, share);
         }
-        let variance = self.parameter(variance, &mut slots);
+        let variance = self.new_parameter(variance, &mut law);
         let pool = &mut self.graph.pool;
         let size = pool.apply(Func::Abs, slope);
         let density = normal_density(pool, gap, variance);
         let density = pool.div(density, size);
-        let mut rest = self.with_slot(rest, solved, root);
-        for (k, ratio) in multiples {
-            let ratio = self.graph.pool.constant(ratio);
-            let value = self.graph.pool.mul(ratio, root);
-            rest = self.with_slot(rest, k, value);
-        }
+        let rest = self.with_slot(rest, solved, root);
         let integrand = self.graph.pool.mul(density, rest);
-        self.define_used(integrand, &slots, name)
+        self.expect_times(weight, integrand, &law, name)
     }
 
     /// Whether every jump in the expressions is at a point of one linear form, or along a curve that can be solved for
@@ -135,23 +121,14 @@ impl Deriver<'_> {
         }
     }
 
-    /// The weights of the forms `others` in the mean of form `target` given them, and the variance that is left:
+    /// The weights of the slots `others` in the mean of slot `target` given them, and the variance that is left:
     /// Gaussian elimination on covariances. `None` if that variance is zero by proof.
-    fn regression(
-        &mut self,
-        target: usize,
-        others: &[usize],
-        slots: &Slots,
-        name: &str,
-    ) -> Result<Option<(Vec<ExprId>, ExprId)>, LimitError> {
+    fn regression(&mut self, target: usize, others: &[usize], law: &Law) -> Option<(Vec<ExprId>, ExprId)> {
         // Rows of the covariance of `others`, with the covariance with the target at the end; the target's own last.
-        let order: Vec<ExprId> = others.iter().chain([&target]).map(|&k| slots.forms[k]).collect();
+        let order: Vec<usize> = others.iter().copied().chain([target]).collect();
         let size = others.len();
-        let mut rows: Vec<Vec<ExprId>> = Vec::new();
-        for &a in &order {
-            let row: Result<_, _> = order.iter().map(|&b| self.covariance_of_forms(a, b, name)).collect();
-            rows.push(row?);
-        }
+        let mut rows: Vec<Vec<ExprId>> =
+            order.iter().map(|&a| order.iter().map(|&b| law.covariance[a][b]).collect()).collect();
         let pool = &mut self.graph.pool;
         for k in 0..size {
             let pivot = rows[k][k];
@@ -172,7 +149,7 @@ impl Deriver<'_> {
         }
         let variance = rows[size][size];
         if pool.is_zero(variance) {
-            return Ok(None);
+            return None;
         }
         let mut weights = vec![pool.integer(0); size];
         for k in (0..size).rev() {
@@ -186,15 +163,6 @@ impl Deriver<'_> {
             }
             weights[k] = pool.div(left, rows[k][k]);
         }
-        Ok(Some((weights, variance)))
-    }
-
-    fn with_slot(&mut self, expr: ExprId, slot: usize, value: ExprId) -> ExprId {
-        let mut fresh = self.expander.fresh;
-        let wanted = Graph::slot_symbol(slot);
-        let result =
-            self.graph.pool.replace_refs(expr, &mut fresh, &mut |_, symbol, _, _| (symbol == wanted).then_some(value));
-        self.expander.fresh = fresh;
-        result
+        Some((weights, variance))
     }
 }

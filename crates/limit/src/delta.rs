@@ -195,7 +195,7 @@ impl Deriver<'_> {
             }
             _ => None,
         });
-        let Some((id, func, args)) = kink else { return Err(LimitError::JumpAlongCurve { name: name.to_owned() }) };
+        let Some((id, func, args)) = kink else { return self.density_along_curve(weight, argument, rest, law, name) };
         let pool = &mut self.graph.pool;
         let (x, y) = (args[0], args[args.len() - 1]);
         let mut edge = x;
@@ -270,7 +270,7 @@ impl Deriver<'_> {
     }
 
     /// A parameter with this value.
-    fn new_parameter(&mut self, value: ExprId, law: &mut Law) -> ExprId {
+    pub(crate) fn new_parameter(&mut self, value: ExprId, law: &mut Law) -> ExprId {
         law.parameters.push(value);
         self.graph.pool.reference(Graph::parameter_symbol(law.parameters.len() - 1), [])
     }

@@ -130,7 +130,7 @@ impl Deriver<'_> {
     }
 
     /// A scalar inside an integrand: constants stay, everything else becomes a parameter.
-    pub(crate) fn parameter(&mut self, scalar: ExprId, slots: &mut Slots) -> ExprId {
+    fn parameter(&mut self, scalar: ExprId, slots: &mut Slots) -> ExprId {
         let mut constant = true;
         self.graph.pool.visit(scalar, &mut |node| {
             constant &= !matches!(node, Expr::Ref(..) | Expr::Table(..) | Expr::Sum(_));

@@ -113,7 +113,7 @@ impl Deriver<'_> {
     }
 
     /// Defines `E integrand` over the slots that occur in it.
-    pub(crate) fn define_used(&mut self, integrand: ExprId, slots: &Slots, name: &str) -> Result<ExprId, LimitError> {
+    fn define_used(&mut self, integrand: ExprId, slots: &Slots, name: &str) -> Result<ExprId, LimitError> {
         let used = slots_of(&self.graph, integrand);
         let mut fresh = self.expander.fresh;
         let integrand = self.graph.pool.replace_refs(integrand, &mut fresh, &mut |pool, symbol, _, _| {
