@@ -5,6 +5,7 @@
 //!
 //! * [`expect`] takes any function, in any number of slots: it finds the rank of the covariance (a repeated input, a zero variance or a correlation of ±1 are ordinary), then evaluates, integrates by quadrature, or averages over randomised Sobol' points.
 //! * [`expect_product`] takes a product of functions of fewer slots each, and conditions on all slots but two.
+//! * [`Cloud`] is for very many expectations of moderate accuracy: its points are shared.
 //! * [`dual`](mod@dual) has closed forms for `E f(u) g(v)` with `f` and `g` from families that are closed under differentiation: rectified polynomials, error functions with Gaussians and polynomials (gelu among them), exponentials and waves.
 //!
 //! Every answer is an [`Estimate`]: value, error, method.
@@ -32,6 +33,7 @@
 //! # Ok::<(), netsor_gauss::GaussError>(())
 //! ```
 
+mod cloud;
 mod conditional;
 mod covariance;
 pub mod dual;
@@ -43,6 +45,7 @@ mod kinked;
 mod qmc;
 mod tensor;
 
+pub use cloud::{Cloud, Functions};
 pub use conditional::Part;
 pub use covariance::Covariance;
 pub use error::GaussError;

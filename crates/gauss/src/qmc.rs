@@ -12,7 +12,7 @@ use crate::integrand::Whitened;
 use crate::{Estimate, GaussError, Integrand, Method, Tolerance};
 
 /// Independent randomisations.
-const REPLICATES: usize = 16;
+pub(crate) const REPLICATES: usize = 16;
 
 /// Points of a replicate to begin with.
 const FIRST: usize = 256;
@@ -48,18 +48,21 @@ pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Res
         whitened.check()?;
         done = next;
         let means: Vec<f64> = sums.iter().map(|sum| sum.value() / done as f64).collect();
-        let value = pairwise(&means) / REPLICATES as f64;
-        let squares: Vec<f64> = means.iter().map(|mean| (mean - value) * (mean - value)).collect();
-        let variance = pairwise(&squares) / (REPLICATES * (REPLICATES - 1)) as f64;
-        let rounding = 4.0 * f64::EPSILON * means.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-        let estimate = Estimate {
-            value,
-            error: DEVIATIONS * libm::sqrt(variance) + rounding,
-            method: Method::Qmc { dims: rank, points: done * REPLICATES, replicates: REPLICATES },
-        };
+        let (value, error) = spread(&means);
+        let method = Method::Qmc { dims: rank, points: done * REPLICATES, replicates: REPLICATES };
+        let estimate = Estimate { value, error, method };
         if estimate.met(tol) || tol.max_points < 2 * done * REPLICATES {
             return Ok(estimate);
         }
         next = 2 * done;
     }
+}
+
+/// The mean of the replicates' means, and what its error is at most: three standard errors, and rounding.
+pub(crate) fn spread(means: &[f64]) -> (f64, f64) {
+    let value = pairwise(means) / REPLICATES as f64;
+    let squares: Vec<f64> = means.iter().map(|mean| (mean - value) * (mean - value)).collect();
+    let variance = pairwise(&squares) / (REPLICATES * (REPLICATES - 1)) as f64;
+    let rounding = 4.0 * f64::EPSILON * means.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+    (value, DEVIATIONS * libm::sqrt(variance) + rounding)
 }

@@ -5,18 +5,21 @@
 //! first order through the arithmetic that follows, and through expectations by their exact derivatives in the
 //! covariance ([`crate::price`]); errors that are negligible beside the tolerance enter as they are.
 
+mod plan;
+mod sampled;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use netsor_gauss::dual::{dual, mean};
 use netsor_gauss::{Covariance, Estimate, Function, Integrand, Method, Part, Tolerance, expect_product};
-use netsor_ir::expr::{Expr, ExprId, Symbol, for_each_child};
+use netsor_ir::expr::{Expr, ExprId, Sum, Symbol};
 use netsor_ir::func::{Func, Smoothness};
-use netsor_ir::index::{for_each_assignment, position};
+use netsor_ir::index::{Index, for_each_assignment, position};
 use netsor_ir::number::{power_to_f64, print, to_f64};
 use netsor_ir::tape::{Functions, Input, Scratch, Setting, Tape};
-use netsor_ir::{Dim, Indices, Instr, Kind, Program, ValueId};
+use netsor_ir::{Dim, Instr, Kind, Program, ValueId};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -24,6 +27,10 @@ use crate::closed_form::{Separated, flatten, separate, slots_of};
 use crate::error::LimitError;
 use crate::graph::{Body, DefId, Graph, Leaf};
 use crate::sensitivity::Sensitivities;
+use plan::Plan;
+
+/// Sums that are remembered; later ones are computed each time.
+const MAX_SUMS: usize = 1 << 21;
 
 /// A number with the error it is known to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,6 +112,11 @@ pub struct Evaluator<'g> {
     closed_forms: bool,
     memo: FxHashMap<(DefId, SmallVec<[u32; 6]>), Value>,
     tapes: FxHashMap<ExprId, Rc<Vec<CompiledFactor>>>,
+    plans: FxHashMap<ExprId, Rc<Plan>>,
+    /// What sums depend on, and their values.
+    free: FxHashMap<ExprId, Rc<SmallVec<[Index; 4]>>>,
+    sums: FxHashMap<(ExprId, SmallVec<[u32; 6]>), Value>,
+    sampled: Option<sampled::Sampled>,
     statistics: Statistics,
     /// Made when an error of a covariance is not negligible.
     sensitivities: Option<Box<Sensitivities<'g>>>,
@@ -178,6 +190,10 @@ impl<'g> Evaluator<'g> {
             closed_forms: true,
             memo: FxHashMap::default(),
             tapes: FxHashMap::default(),
+            plans: FxHashMap::default(),
+            free: FxHashMap::default(),
+            sums: FxHashMap::default(),
+            sampled: None,
             statistics: Statistics::default(),
             sensitivities: None,
             strict: false,
@@ -200,6 +216,19 @@ impl<'g> Evaluator<'g> {
     /// Gives a definition without indices its value.
     pub(crate) fn set(&mut self, def: DefId, value: Value) {
         self.memo.insert((def, SmallVec::new()), value);
+        // Sums may mention it.
+        self.sums.clear();
+    }
+
+    /// The same evaluator with expectations in three and more variables over one cloud of about `points` randomised
+    /// points ([`netsor_gauss::Cloud`], with the seed of the tolerance): for graphs with very many of them, where a
+    /// moderate accuracy is enough. Their errors are correlated.
+    ///
+    /// # Errors
+    /// If integrands over one covariance are too large for a tape.
+    pub fn sampled(mut self, points: usize) -> Result<Self, LimitError> {
+        self.sampled = Some(sampled::Sampled::new(self.graph, points, self.tolerance.seed)?);
+        Ok(self)
     }
 
     /// What has been used so far.
@@ -224,6 +253,9 @@ impl<'g> Evaluator<'g> {
                 quotient(numerator?, denominator?, size?, power_to_f64(*power), self.strict)
             }
             Body::Expect { integrand, covariance, parameters } => {
+                if let Some(found) = self.over_cloud(id, &at)? {
+                    return Ok(found);
+                }
                 let covariance: Vec<Value> =
                     covariance.iter().map(|&c| self.expr(c, &at, &[])).collect::<Result<_, _>>()?;
                 let parameters: Vec<Value> =
@@ -342,21 +374,13 @@ impl<'g> Evaluator<'g> {
 
     fn expr(&mut self, root: ExprId, at: &[u32], bound: &[u32]) -> Result<Value, LimitError> {
         let graph = self.graph;
-        let mut order = Vec::new();
-        let mut done: FxHashMap<ExprId, Value> = FxHashMap::default();
-        let mut seen = rustc_hash::FxHashSet::default();
-        let mut stack = vec![root];
-        while let Some(id) = stack.pop() {
-            if seen.insert(id) {
-                order.push(id);
-                if !matches!(graph.pool.node(id), Expr::Sum(_)) {
-                    for_each_child(graph.pool.node(id), |child| stack.push(child));
-                }
-            }
-        }
-        order.sort_unstable();
-        for id in order {
-            let value = match graph.pool.node(id) {
+        let plan = match self.plans.get(&root) {
+            Some(known) => known.clone(),
+            None => self.plans.entry(root).or_insert(Rc::new(Plan::new(graph, root))).clone(),
+        };
+        let mut done: Vec<Value> = Vec::with_capacity(plan.nodes.len());
+        for (id, children) in &plan.nodes {
+            let value = match graph.pool.node(*id) {
                 Expr::Ref(symbol, indices) => self.leaf(*symbol, &resolve(indices, at, bound)?)?,
                 Expr::Table(table, indices) => {
                     let table = &self.program.tables[table.index()];
@@ -364,28 +388,46 @@ impl<'g> Evaluator<'g> {
                     let sizes = table.axes.iter().map(|&a| self.graph.axis_size(a) as usize);
                     Value::exact(to_f64(&table.entries[flat(&positions, sizes)?]))
                 }
-                Expr::Sum(sum) => {
-                    let base = graph.pool.height(sum.body) as usize;
-                    let sizes: Vec<u32> = sum.axes.iter().map(|&axis| graph.axis_size(axis)).collect();
-                    let mut inner = bound.to_vec();
-                    inner.resize(inner.len().max(base + sizes.len()), 0);
-                    let mut assignments = Vec::new();
-                    for_each_assignment(&sizes, &sum.guards, base, at, &mut inner, &mut |bound| {
-                        assignments.push(bound.to_vec());
-                    });
-                    let mut total = Value::exact(0.0);
-                    for bound in assignments {
-                        let term = self.expr(sum.body, at, &bound)?;
-                        total.value += term.value;
-                        total.error += term.error;
-                    }
-                    total
+                Expr::Sum(sum) => self.sum(*id, sum, at, bound)?,
+                node => {
+                    let arguments: SmallVec<[Value; 2]> = children.iter().map(|&k| done[k as usize]).collect();
+                    arithmetic(node, &arguments)?
                 }
-                node => arithmetic(node, &done)?,
             };
-            done.insert(id, value);
+            done.push(value);
         }
-        Ok(done[&root])
+        Ok(done[done.len() - 1])
+    }
+
+    /// A sum is computed once for all values of the indices that it depends on: sums in sums would multiply.
+    fn sum(&mut self, id: ExprId, sum: &Sum, at: &[u32], bound: &[u32]) -> Result<Value, LimitError> {
+        let graph = self.graph;
+        let free = match self.free.get(&id) {
+            Some(known) => known.clone(),
+            None => self.free.entry(id).or_insert(Rc::new(plan::free_indices(graph, id))).clone(),
+        };
+        let key = (id, resolve(&free, at, bound)?);
+        if let Some(&known) = self.sums.get(&key) {
+            return Ok(known);
+        }
+        let base = graph.pool.height(sum.body) as usize;
+        let sizes: Vec<u32> = sum.axes.iter().map(|&axis| graph.axis_size(axis)).collect();
+        let mut inner = bound.to_vec();
+        inner.resize(inner.len().max(base + sizes.len()), 0);
+        let mut assignments = Vec::new();
+        for_each_assignment(&sizes, &sum.guards, base, at, &mut inner, &mut |bound| {
+            assignments.push(bound.to_vec());
+        });
+        let mut total = Value::exact(0.0);
+        for bound in assignments {
+            let term = self.expr(sum.body, at, &bound)?;
+            total.value += term.value;
+            total.error += term.error;
+        }
+        if self.sums.len() < MAX_SUMS {
+            self.sums.insert(key, total);
+        }
+        Ok(total)
     }
 
     fn leaf(&mut self, symbol: Symbol, at: &[u32]) -> Result<Value, LimitError> {
@@ -433,7 +475,7 @@ fn note_kinks(graph: &Graph, expr: ExprId, slots: &[usize], kinks: &mut [bool], 
     });
 }
 
-fn resolve(indices: &Indices, at: &[u32], bound: &[u32]) -> Result<SmallVec<[u32; 6]>, LimitError> {
+fn resolve(indices: &[Index], at: &[u32], bound: &[u32]) -> Result<SmallVec<[u32; 6]>, LimitError> {
     let out = |_| LimitError::OutOfRange { position: at.len(), size: at.len() };
     indices.iter().map(|&i| position(i, at, bound).ok_or(()).map_err(out)).collect()
 }
@@ -482,41 +524,40 @@ fn real_power(x: f64, p: f64) -> f64 {
 }
 
 /// A node that is neither a leaf with indices nor a sum, from its children.
-fn arithmetic(node: &Expr, done: &FxHashMap<ExprId, Value>) -> Result<Value, LimitError> {
-    let of = |id: &ExprId| done[id];
+fn arithmetic(node: &Expr, of: &[Value]) -> Result<Value, LimitError> {
     let value = match node {
         Expr::Const(value) => Value::exact(to_f64(value)),
         Expr::Pi => Value::exact(std::f64::consts::PI),
-        Expr::Neg(a) => Value { value: -of(a).value, ..of(a) },
-        Expr::Add(a, b) => Value { value: of(a).value + of(b).value, error: of(a).error + of(b).error },
-        Expr::Sub(a, b) => Value { value: of(a).value - of(b).value, error: of(a).error + of(b).error },
-        Expr::Mul(a, b) => {
-            let (a, b) = (of(a), of(b));
+        Expr::Neg(_) => Value { value: -of[0].value, ..of[0] },
+        Expr::Add(..) => Value { value: of[0].value + of[1].value, error: of[0].error + of[1].error },
+        Expr::Sub(..) => Value { value: of[0].value - of[1].value, error: of[0].error + of[1].error },
+        Expr::Mul(..) => {
+            let (a, b) = (of[0], of[1]);
             Value { value: a.value * b.value, error: a.value.abs() * b.error + b.value.abs() * a.error }
         }
-        Expr::Div(a, b) => {
-            let (a, b) = (of(a), of(b));
+        Expr::Div(..) => {
+            let (a, b) = (of[0], of[1]);
             let value = a.value / b.value;
             Value { value, error: (a.error + value.abs() * b.error) / b.value.abs() }
         }
-        Expr::Pow(a, p) => {
-            let a = of(a);
+        Expr::Pow(_, p) => {
+            let a = of[0];
             let p = power_to_f64(*p);
             Value {
                 value: real_power(a.value, p),
                 error: if a.error == 0.0 { 0.0 } else { (p * real_power(a.value, p - 1.0)).abs() * a.error },
             }
         }
-        Expr::Apply(func, args) => {
-            let first = of(&args[0]);
-            let value = match args.len() {
+        Expr::Apply(func, _) => {
+            let first = of[0];
+            let value = match of.len() {
                 1 => netsor_num::functions::unary::<f64>(func.name()).map(|f| f(first.value)),
-                _ => netsor_num::functions::binary::<f64>(func.name()).map(|f| f(first.value, of(&args[1]).value)),
+                _ => netsor_num::functions::binary::<f64>(func.name()).map(|f| f(first.value, of[1].value)),
             };
             let Some(value) = value else {
                 return Err(LimitError::Tape(format!("no numerical function `{}`", func.name())));
             };
-            Value { value, error: args.iter().map(|a| of(a).error).sum() }
+            Value { value, error: of.iter().map(|a| a.error).sum() }
         }
         Expr::Width(_) | Expr::Ref(..) | Expr::Table(..) | Expr::Sum(_) => {
             return Err(LimitError::Tape("a power of the width or a mention is left in a limit".to_owned()));
@@ -526,9 +567,9 @@ fn arithmetic(node: &Expr, done: &FxHashMap<ExprId, Value>) -> Result<Value, Lim
         return Ok(value);
     }
     let what = match node {
-        Expr::Div(a, b) => format!("{} / {}", of(a).value, of(b).value),
-        Expr::Pow(a, p) => format!("{} ^ ({p})", of(a).value),
-        Expr::Apply(func, args) => format!("{}({})", func.name(), of(&args[0]).value),
+        Expr::Div(..) => format!("{} / {}", of[0].value, of[1].value),
+        Expr::Pow(_, p) => format!("{} ^ ({p})", of[0].value),
+        Expr::Apply(func, _) => format!("{}({})", func.name(), of[0].value),
         Expr::Const(value) => print(value),
         _ => "arithmetic".to_owned(),
     };

@@ -1,0 +1,67 @@
+//! How an expression of the graph is evaluated, worked out once: its nodes in order, and what its sums depend on.
+
+use netsor_ir::expr::{Expr, ExprId, for_each_child};
+use netsor_ir::index::Index;
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use crate::graph::Graph;
+
+/// The nodes of an expression down to its leaves and sums.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Children before parents, the expression itself last; for each the places of its children.
+    pub(super) nodes: Vec<(ExprId, SmallVec<[u32; 2]>)>,
+}
+
+impl Plan {
+    pub(super) fn new(graph: &Graph, root: ExprId) -> Self {
+        let mut order = Vec::new();
+        let mut seen = FxHashSet::default();
+        let mut stack = vec![root];
+        let inner = |id| !matches!(graph.pool.node(id), Expr::Sum(_));
+        while let Some(id) = stack.pop() {
+            if seen.insert(id) {
+                order.push(id);
+                if inner(id) {
+                    for_each_child(graph.pool.node(id), |child| stack.push(child));
+                }
+            }
+        }
+        order.sort_unstable();
+        let place: FxHashMap<ExprId, u32> = order.iter().enumerate().map(|(k, &id)| (id, k as u32)).collect();
+        let nodes = order
+            .into_iter()
+            .map(|id| {
+                let mut children = SmallVec::new();
+                if inner(id) {
+                    for_each_child(graph.pool.node(id), |child| children.push(place[&child]));
+                }
+                (id, children)
+            })
+            .collect();
+        Self { nodes }
+    }
+}
+
+/// The index variables that the value of a sum depends on: free ones, and those that sums around it bind.
+pub(super) fn free_indices(graph: &Graph, sum: ExprId) -> SmallVec<[Index; 4]> {
+    let outside = graph.pool.height(sum);
+    let mut free: SmallVec<[Index; 4]> = SmallVec::new();
+    let mut note = |index: Index| {
+        let counts = match index {
+            Index::Var(_) => true,
+            Index::Bound(k) => outside <= k,
+            Index::At(_) => false,
+        };
+        if counts && !free.contains(&index) {
+            free.push(index);
+        }
+    };
+    graph.pool.visit(sum, &mut |node| match node {
+        Expr::Ref(_, indices) | Expr::Table(_, indices) => indices.iter().for_each(|&index| note(index)),
+        Expr::Sum(sum) => sum.guards.iter().flat_map(|g| g.terms()).for_each(|&(_, index)| note(index)),
+        _ => {}
+    });
+    free
+}
