@@ -79,12 +79,24 @@ pub enum NthError {
         /// What was given.
         found: f64,
     },
+    /// A truncation with rates of very different size.
+    #[error(
+        "the truncated hierarchy is stiff at time {t}: the kernel drives some residuals at a rate of about {rate:.3e}, \
+         and an explicit method has to follow it however smooth the solution; stop earlier, scale inputs or outputs \
+         down, or take p = 2 in closed form (`netsor predict --time`)"
+    )]
+    Stiff {
+        /// When it was noticed.
+        t: f64,
+        /// The trace of the kernel over the number of training examples: the largest rate is at most this.
+        rate: f64,
+    },
     /// The computation would need more memory than allowed.
     #[error(
-        "K^({order}) of {points} points at width {width} needs {:.3} GB, the limit is {:.3} GB; raise it in the \
-         options, or take fewer points, a smaller width or a lower order",
-        *bytes as f64 / 1e9,
-        *limit as f64 / 1e9
+        "K^({order}) of {points} points at width {width} needs {}, the limit is {}; raise it in the options, or take \
+         fewer points, a smaller width or a lower order",
+        size(*bytes),
+        size(*limit)
     )]
     Memory {
         /// The highest order asked for.
@@ -113,4 +125,28 @@ pub enum NthError {
     /// The differential equation was not solved.
     #[error(transparent)]
     Ode(#[from] OdeError),
+}
+
+/// Bytes with a unit in which they are at least 1, with four digits.
+fn size(bytes: u128) -> String {
+    let units = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match units.into_iter().find(|(unit, _)| *unit <= bytes) {
+        Some((unit, name)) => {
+            let number = bytes as f64 / unit as f64;
+            let digits = 3 - (number.log10().floor() as usize).min(3);
+            format!("{number:.digits$} {name}")
+        }
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_never_zero() {
+        let sizes = [0, 999, 1_000, 123_456, 4_000_000_000, 98_765_432_100_000_000].map(size);
+        assert_eq!(sizes.join(", "), "0 bytes, 999 bytes, 1.000 kB, 123.5 kB, 4.000 GB, 98765 TB");
+    }
 }

@@ -38,10 +38,11 @@
 //! | [`hierarchy()`], [`bold_hierarchy`] | the program of the kernels, with directions that move or stay |
 //! | [`kernels_at`] | all kernels of a network as it is, on all tuples of points |
 //! | [`gradient_flow`], [`gradient_step`] | the network itself |
-//! | [`Truncated`] | the closed systems, and the reduced one for `p = 3` |
+//! | [`Truncated`] | the closed systems, at given times or as [`DensePath`], and the reduced one for `p = 3` |
 //! | [`discrete_step`] | a step of gradient descent from the bold kernels |
-//! | [`limit_hierarchy`] | the deterministic limits of `n^(r/2-1) K^(r)`, for even `r` |
+//! | [`limit_hierarchy`] | the deterministic limits of `n^(r/2-1) K^(r)`, for even `r`; [`Integration`] says how |
 //! | [`width_correction`] | the leading effect of the width on the mean prediction of the kernel regime |
+//! | [`predict_at_width`] | mean and spread of the predictions of networks of a width, none of them trained |
 //! | [`HuangYau`] | the paper's networks and weights |
 //! | [`check_smooth`], [`parallel_points`] | the paper's assumptions |
 //!
@@ -50,6 +51,7 @@
 //! arguments and stored once.
 
 mod assumptions;
+mod at_width;
 mod discrete;
 mod error;
 mod flow;
@@ -61,12 +63,13 @@ mod truncated;
 mod width_correction;
 
 pub use assumptions::{check_smooth, parallel_points};
+pub use at_width::{WidthPrediction, predict_at_width};
 pub use discrete::discrete_step;
 pub use error::NthError;
 pub use flow::{NetworkPath, gradient_flow, gradient_step};
 pub use hierarchy::{Hierarchy, bold_hierarchy, hierarchy};
 pub use kernels::{KernelOptions, KernelTensor, Kernels, estimated_bytes, kernels_at};
-pub use limit::{LimitHierarchy, LimitKernels, limit_hierarchy};
+pub use limit::{Integration, LimitHierarchy, LimitKernels, limit_hierarchy};
 pub use paper::{HuangYau, Smooth};
-pub use truncated::{Truncated, TruncatedPath};
+pub use truncated::{DensePath, Truncated, TruncatedPath};
 pub use width_correction::{WidthCorrection, width_correction};

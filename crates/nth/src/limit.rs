@@ -18,6 +18,33 @@ use netsor_limit::{Data, Deriver, Evaluator, Graph, Tolerance};
 use crate::hierarchy::{Tower, tower};
 use crate::{KernelTensor, NthError};
 
+/// How the Gaussian expectations of a limit are taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Integration {
+    /// Each by the method that suits it, to a tolerance: quadrature in few dimensions.
+    Adaptive(Tolerance),
+    /// All over one cloud of about `points` randomised points, some 1e-3 of a term with 4096 of them.
+    Sampled {
+        /// The number of points.
+        points: usize,
+        /// The seed of their randomisation.
+        seed: u64,
+    },
+}
+
+impl Default for Integration {
+    fn default() -> Self {
+        Self::Adaptive(Tolerance::default())
+    }
+}
+
+impl Integration {
+    /// Adaptive, with one tolerance, relative and absolute.
+    pub fn with_tolerance(tolerance: f64) -> Self {
+        Self::Adaptive(Tolerance { absolute: tolerance, relative: tolerance, ..Tolerance::default() })
+    }
+}
+
 /// The limits of a network's kernels as definitions of a moment graph: symbolic, for any data.
 #[derive(Clone, Debug)]
 pub struct LimitHierarchy {
@@ -50,14 +77,14 @@ pub struct LimitKernels {
 /// covariance of `K^(3)` and the output.
 ///
 /// ```
-/// use netsor_limit::{Data, Tolerance};
-/// use netsor_nth::{HuangYau, Smooth, limit_hierarchy};
+/// use netsor_limit::Data;
+/// use netsor_nth::{HuangYau, Integration, Smooth, limit_hierarchy};
 ///
 /// // One hidden layer, one input: f = v' tanh(w x) / sqrt(m).
 /// let paper = HuangYau { points: 1, dim: 1, hidden: 1, activation: Smooth::Tanh, sigma_w: 1.0, sigma_a: 1.0 };
 /// let network = paper.network()?;
 /// let x = network.program.find("x").expect("the network's data");
-/// let limits = limit_hierarchy(&network, 4)?.evaluate(&Data::new().with(x, vec![1.0]), None, &Tolerance::default())?;
+/// let limits = limit_hierarchy(&network, 4)?.evaluate(&Data::new().with(x, vec![1.0]), None, &Integration::default())?;
 /// // K^(2) -> E tanh^2 + E v^2 tanh'^2 = 0.394294 + 0.464403.
 /// assert!((limits.kernels[0].get(&[0, 0]) - 0.858697).abs() < 1e-6);
 /// assert!(limits.kernels[1].get(&[0, 0, 0, 0]).is_finite());
@@ -145,24 +172,66 @@ impl LimitHierarchy {
     /// examples (positions on the output's first axis); all of them by default.
     ///
     /// Cost: one Gaussian expectation for every term and every set of distinct points, in as many dimensions as there
-    /// are distinct points; tuples that share points share expectations.
+    /// are distinct points; tuples that share points share expectations. A term of a convolution or of attention has a
+    /// point for each position, so that `n K^(4)` takes the fourth power of the number of positions: there
+    /// [`Integration::Sampled`] is the choice, whose expectations cost the same in any number of dimensions.
     ///
     /// # Errors
     /// Data that do not fit, a number of training examples out of range, an expectation that fails. A tolerance that
     /// is not met is no error: see [`LimitKernels::error`].
-    pub fn evaluate(&self, data: &Data, train: Option<usize>, tolerance: &Tolerance) -> Result<LimitKernels, NthError> {
+    pub fn evaluate(
+        &self,
+        data: &Data,
+        train: Option<usize>,
+        integration: &Integration,
+    ) -> Result<LimitKernels, NthError> {
+        self.evaluate_with(data, train, integration, &mut || {})
+    }
+
+    /// How many entries [`LimitHierarchy::evaluate`] computes for so many training examples.
+    ///
+    /// # Errors
+    /// A number of training examples out of range.
+    pub fn n_entries(&self, train: Option<usize>) -> Result<usize, NthError> {
+        let points: usize = self.sizes().iter().product();
+        let examples = crate::kernels::n_examples(&self.program, self.output);
+        let train = crate::kernels::train_examples(train, examples)? * (points / examples);
+        let pairs = points * (points + 1) / 2;
+        let of_kernels: usize = (0..self.kernels.len()).map(|k| train.saturating_pow(2 * k as u32)).sum();
+        let others = usize::from(self.nngp.is_some()) + usize::from(self.with_output.is_some()) * train * train;
+        Ok(pairs.saturating_mul(of_kernels.saturating_add(others)))
+    }
+
+    /// [`LimitHierarchy::evaluate`], which tells `each` of every entry: for a progress bar.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn evaluate_with(
+        &self,
+        data: &Data,
+        train: Option<usize>,
+        integration: &Integration,
+        each: &mut dyn FnMut(),
+    ) -> Result<LimitKernels, NthError> {
         let sizes = self.sizes();
         let points: usize = sizes.iter().product();
         let examples = crate::kernels::n_examples(&self.program, self.output);
         let n_examples = crate::kernels::train_examples(train, examples)?;
         let train = n_examples * (points / examples);
-        let mut evaluator = Evaluator::new(&self.graph, &self.program, data, *tolerance)?;
+        let mut evaluator = match *integration {
+            Integration::Adaptive(tolerance) => Evaluator::new(&self.graph, &self.program, data, tolerance)?,
+            Integration::Sampled { points, seed } => {
+                let tolerance = Tolerance { seed, ..Tolerance::default() };
+                Evaluator::new(&self.graph, &self.program, data, tolerance)?.sampled(points)?
+            }
+        };
         let mut error: f64 = 0.0;
         let mut tensor = |expr: ExprId, order: usize| -> Result<KernelTensor, NthError> {
             KernelTensor::from_entries(points, train, order, |arguments| {
                 let at: Vec<u32> = arguments.iter().flat_map(|&a| unravel(a, &sizes)).collect();
                 let entry = evaluator.value(expr, &at)?;
                 error = error.max(entry.error);
+                each();
                 Ok(entry.value)
             })
         };

@@ -1,6 +1,6 @@
 //! The hierarchy truncated at order `p`: a closed system for the output and the kernels below `p` (NTH eq. 15).
 
-use netsor_num::ode::{OdeOptions, OdeStatistics, solve};
+use netsor_num::ode::{DenseSolution, OdeError, OdeOptions, OdeStatistics, solve, solve_dense};
 
 use crate::flow::check_targets;
 use crate::{KernelTensor, Kernels, NthError};
@@ -30,6 +30,37 @@ pub struct TruncatedPath {
     pub kernels: Vec<Vec<KernelTensor>>,
     /// The work.
     pub statistics: OdeStatistics,
+}
+
+/// A solution of the truncated hierarchy at all times up to an end: between steps a polynomial of order 4.
+#[derive(Clone, Debug)]
+pub struct DensePath<'a> {
+    system: Truncated<'a>,
+    solution: DenseSolution,
+}
+
+impl DensePath<'_> {
+    /// The output on all points and `K^(2), .., K^(p-1)` (`K^(2)` alone, constant, for `p = 2`) at time `t`.
+    ///
+    /// # Errors
+    /// For a time outside of the interval.
+    pub fn at(&self, t: f64) -> Result<(Vec<f64>, Vec<KernelTensor>), NthError> {
+        let (f, mut kernels) = self.system.split(&self.solution.at(t)?);
+        if kernels.is_empty() {
+            kernels.push(self.system.kernels.kernels[0].clone());
+        }
+        Ok((f, kernels))
+    }
+
+    /// The end of the interval.
+    pub fn end(&self) -> f64 {
+        self.solution.end()
+    }
+
+    /// The work.
+    pub fn statistics(&self) -> OdeStatistics {
+        self.solution.statistics
+    }
 }
 
 impl<'a> Truncated<'a> {
@@ -108,14 +139,53 @@ impl<'a> Truncated<'a> {
     /// The solution at `times`, which ascend from 0 or later.
     ///
     /// # Errors
-    /// The solver gives up: the system blew up, as truncations with odd `p` may at long times, or it is stiff.
+    /// [`NthError::Stiff`] as soon as the solver notices; otherwise the solver gives up: the system blew up, as
+    /// truncations with odd `p` may at long times.
     pub fn solve(&self, times: &[f64], ode: &OdeOptions) -> Result<TruncatedPath, NthError> {
-        let solution = solve(|_, state, slopes| self.slopes(state, slopes), &self.start(), times, ode)?;
+        let solution = solve(|_, state, slopes| self.slopes(state, slopes), &self.start(), times, ode);
+        let solution = solution.map_err(|e| self.explain(e))?;
         let (f, mut kernels): (Vec<_>, Vec<_>) = solution.states.iter().map(|s| self.split(s)).unzip();
         if self.p == 2 {
             kernels.iter_mut().for_each(|k: &mut Vec<KernelTensor>| k.push(self.kernels.kernels[0].clone()));
         }
         Ok(TruncatedPath { times: times.to_vec(), f, kernels, statistics: solution.statistics })
+    }
+
+    /// The solution on `[0, end]`, to be asked for at any time ([`DensePath::at`]).
+    ///
+    /// ```
+    /// use netsor_finite::Inputs;
+    /// use netsor_nth::{HuangYau, KernelOptions, Smooth, Truncated, hierarchy, kernels_at};
+    /// use netsor_num::ode::OdeOptions;
+    ///
+    /// let paper = HuangYau { points: 2, dim: 2, hidden: 1, activation: Smooth::Tanh, sigma_w: 1.0, sigma_a: 1.0 };
+    /// let network = paper.network()?;
+    /// let x = network.program.find("x").expect("the network's data");
+    /// let inputs = Inputs::new().with(x, vec![1.0, 0.0, 0.6, 0.8]);
+    /// let start = kernels_at(&hierarchy(&network, 3)?, &inputs, &KernelOptions::new(64, 1))?;
+    /// let path = Truncated::new(&start, &[1.0, -1.0], 3)?.dense(2.0, &OdeOptions::default())?;
+    /// let (f, kernels) = path.at(0.123)?;
+    /// assert_eq!((f.len(), kernels[0].order()), (2, 2));
+    /// # Ok::<(), netsor_nth::NthError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Truncated::solve`].
+    pub fn dense(&self, end: f64, ode: &OdeOptions) -> Result<DensePath<'a>, NthError> {
+        let solution = solve_dense(|_, state, slopes| self.slopes(state, slopes), &self.start(), end, ode);
+        Ok(DensePath { system: self.clone(), solution: solution.map_err(|e| self.explain(e))? })
+    }
+
+    /// A truncation is stiff when the largest eigenvalue of the kernel is far above those that matter.
+    fn explain(&self, error: OdeError) -> NthError {
+        match error {
+            OdeError::Stiff { t } => {
+                let k2 = &self.kernels.kernels[0];
+                let trace: f64 = (0..k2.n_train()).map(|a| k2.block(a, a)[0]).sum();
+                NthError::Stiff { t, rate: trace / self.kernels.n_examples as f64 }
+            }
+            error => error.into(),
+        }
     }
 
     /// The solution for `p = 3` by the reduced system (NTH eq. 30 and what follows it, corrected):
@@ -147,7 +217,7 @@ impl<'a> Truncated<'a> {
             }
         };
         let start: Vec<f64> = std::iter::repeat_n(0.0, train).chain(self.kernels.f.iter().copied()).collect();
-        let solution = solve(rhs, &start, times, ode)?;
+        let solution = solve(rhs, &start, times, ode).map_err(|e| self.explain(e))?;
         let kernel = |state: &Vec<f64>| {
             let drift = |row: &[f64]| row.iter().zip(state).map(|(k, r)| k * r).sum::<f64>() / n;
             let rows = k2.packed().iter().zip(k3.packed().chunks_exact(train));
@@ -159,5 +229,56 @@ impl<'a> Truncated<'a> {
             kernels: solution.states.iter().map(kernel).collect(),
             statistics: solution.statistics,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HuangYau, KernelOptions, Smooth, hierarchy, kernels_at};
+    use netsor_finite::Inputs;
+
+    fn kernels(sigma_a: f64) -> Kernels {
+        let paper = HuangYau { points: 3, dim: 2, hidden: 1, activation: Smooth::Tanh, sigma_w: 1.0, sigma_a };
+        let network = paper.network().unwrap();
+        let x = network.program.find("x").unwrap();
+        let inputs = Inputs::new().with(x, vec![1.0, 0.0, 0.6, 0.8, -0.3, 0.9]);
+        kernels_at(&hierarchy(&network, 4).unwrap(), &inputs, &KernelOptions::new(32, 5).with_train(2)).unwrap()
+    }
+
+    #[test]
+    fn dense_output_agrees_with_end_points_of_steps() {
+        let kernels = kernels(1.0);
+        let ode = OdeOptions::with_tolerance(1e-11);
+        for p in 2..=4 {
+            let system = Truncated::new(&kernels, &[1.0, -1.0], p).unwrap();
+            let times = [0.0, 0.377, 1.9, 3.0];
+            let steps = system.solve(&times, &ode).unwrap();
+            let dense = system.dense(3.0, &ode).unwrap();
+            for (k, &t) in times.iter().enumerate() {
+                let (f, tensors) = dense.at(t).unwrap();
+                assert_eq!(tensors.len(), steps.kernels[k].len());
+                let pairs = f.iter().zip(&steps.f[k]);
+                for (a, b) in pairs.chain(tensors[0].packed().iter().zip(steps.kernels[k][0].packed())) {
+                    // A few dozen steps of 1e-11, and an interpolant of the same order as the method less one.
+                    assert!((a - b).abs() < 1e-8, "p = {p}, t = {t}: {a} {b}");
+                }
+            }
+            assert!(dense.at(3.1).is_err() && dense.at(-0.1).is_err());
+            assert!(dense.end() == 3.0 && 0 < dense.statistics().accepted);
+        }
+    }
+
+    /// Rates of 1e7 and 1: noticed within the first thousands of steps.
+    #[test]
+    fn stiffness_is_said_at_once() {
+        let mut kernels = kernels(1.0);
+        let k2 = &kernels.kernels[0];
+        let scaled = k2.packed().iter().enumerate().map(|(k, x)| if k == 0 { 1e7 } else { *x }).collect();
+        kernels.kernels[0] = k2.with_data(scaled);
+        let system = Truncated::new(&kernels, &[1.0, -1.0], 2).unwrap();
+        let error = system.solve(&[100.0], &OdeOptions::with_tolerance(1e-6)).unwrap_err();
+        assert!(matches!(error, NthError::Stiff { t, rate } if t < 1.0 && 1e6 < rate), "{error:?}");
+        assert!(error.to_string().contains("predict"), "{error}");
     }
 }

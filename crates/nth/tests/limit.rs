@@ -4,10 +4,10 @@ use netsor_finite::Inputs;
 use netsor_ir::Network;
 use netsor_ir::syntax::parse_network;
 use netsor_ir::verify::{Verified, verify_network};
-use netsor_limit::{Data, Tolerance};
+use netsor_limit::Data;
 use netsor_nth::{
-    HuangYau, KernelOptions, NthError, Smooth, Truncated, gradient_flow, hierarchy, kernels_at, limit_hierarchy,
-    width_correction,
+    HuangYau, Integration, KernelOptions, NthError, Smooth, Truncated, gradient_flow, hierarchy, kernels_at,
+    limit_hierarchy, predict_at_width, width_correction,
 };
 use netsor_num::ode::OdeOptions;
 
@@ -16,9 +16,12 @@ use netsor_num::ode::OdeOptions;
 const STANDARD_ERRORS: f64 = 4.5;
 
 /// Error of the expectations: far below the standard errors, which are above 1e-3.
-fn tolerance() -> Tolerance {
-    Tolerance { absolute: 1e-5, relative: 1e-5, ..Tolerance::default() }
+fn tolerance() -> Integration {
+    Integration::with_tolerance(1e-5)
 }
+
+/// Errors of some 1e-3 of a term.
+const SAMPLED: Integration = Integration::Sampled { points: 1024, seed: 0 };
 
 #[track_caller]
 fn compare(what: &str, samples: &[Vec<f64>], expected: &[f64]) {
@@ -33,10 +36,10 @@ fn compare(what: &str, samples: &[Vec<f64>], expected: &[f64]) {
 
 /// `K^(2)`, `n K^(4)` and `n K^(3) f` of drawn networks against the limits.
 #[track_caller]
-fn check(network: &Verified<Network>, input: &str, x: &[f64], (width, seeds): (usize, u64)) {
+fn check(network: &Verified<Network>, input: &str, x: &[f64], (width, seeds): (usize, u64), integration: &Integration) {
     let xi = network.program.find(input).unwrap();
     let data = Data::new().with(xi, x.to_vec());
-    let limits = limit_hierarchy(network, 4).unwrap().evaluate(&data, None, &tolerance()).unwrap();
+    let limits = limit_hierarchy(network, 4).unwrap().evaluate(&data, None, integration).unwrap();
     let program = hierarchy(network, 4).unwrap();
     let inputs = Inputs::new().with(xi, x.to_vec());
     let m = width as f64;
@@ -56,7 +59,7 @@ fn check(network: &Verified<Network>, input: &str, x: &[f64], (width, seeds): (u
 #[test]
 fn a_perceptron() {
     let paper = HuangYau { points: 2, dim: 2, hidden: 2, activation: Smooth::Tanh, sigma_w: 1.2, sigma_a: 0.8 };
-    check(&paper.network().unwrap(), "x", &[1.0, 0.0, 0.6, 0.8], (192, 60));
+    check(&paper.network().unwrap(), "x", &[1.0, 0.0, 0.6, 0.8], (192, 60), &tolerance());
 }
 
 #[test]
@@ -74,7 +77,77 @@ fn a_residual_network() {
       output f[i] = v' * x[i]
     }";
     let network = verify_network(parse_network(text).unwrap()).unwrap();
-    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (192, 60));
+    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (192, 60), &tolerance());
+}
+
+/// Shared weights over positions: every term has a point for each position, and covariances of the second layer are
+/// sums of expectations.
+#[test]
+fn a_residual_convolution() {
+    let text = "network residual_cnn {
+      axis i = 1
+      axis pos = 2
+      axis tap = 2
+      data xi[i, pos] : 2
+      param U : n x 2 ~ N(0, 1/2)
+      param K[tap] : n x n ~ N(0, 1/(2 * n))
+      param v : n x 1 ~ N(0, 1/n)
+      g[i, pos] = U * xi[i, pos]
+      z[i, pos] = tanh(g[i, pos])
+      h[i, pos, tap] = K[tap] * z[i, pos]
+      x[i, pos] = g[i, pos] + tanh(sum tap, pos' [pos' = pos + tap] h[i, pos', tap])
+      pooled[i] = 1/2 * sum pos x[i, pos]
+      output f[i] = v' * pooled[i]
+    }";
+    let network = verify_network(parse_network(text).unwrap()).unwrap();
+    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (128, 60), &SAMPLED);
+}
+
+/// Softmax over scores that are Moments: their adjoints and tangents enter `n K^(4)` at order one.
+#[test]
+fn attention() {
+    let text = "network attention {
+      axis i = 1
+      axis t = 2
+      data xi[i, t] : 2
+      param U : n x 2 ~ N(0, 1/2)
+      param W : n x n ~ N(0, 1/n)
+      param v : n x 1 ~ N(0, 1/n)
+      k[i, t] = U * xi[i, t]
+      moment score[i, t, t'] = mean(k[i, t] * k[i, t'])
+      scalar weight[i, t, t'] = exp(score[i, t, t'])
+      scalar total[i, t] = sum t' weight[i, t, t']
+      a[i, t] = sum t' weight[i, t, t'] / total[i, t] * k[i, t']
+      h[i, t] = W * a[i, t]
+      y[i, t] = tanh(h[i, t])
+      s[i] = 1/2 * sum t y[i, t]
+      output f[i] = v' * s[i]
+    }";
+    let network = verify_network(parse_network(text).unwrap()).unwrap();
+    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (128, 60), &SAMPLED);
+}
+
+/// The two ways to integrate, on all tuples of a perceptron: within the error that is stated, and that is moderate.
+#[test]
+fn a_cloud_agrees_with_quadrature() {
+    let paper = HuangYau { points: 3, dim: 3, hidden: 1, activation: Smooth::Tanh, sigma_w: 1.2, sigma_a: 0.8 };
+    let network = paper.network().unwrap();
+    let x = network.program.find("x").unwrap();
+    let data = Data::new().with(x, vec![1.0, 0.0, 0.2, 0.6, 0.8, -0.1, -0.3, 0.5, 0.9]);
+    let limits = limit_hierarchy(&network, 4).unwrap();
+    let exact = limits.evaluate(&data, Some(2), &tolerance()).unwrap();
+    let sampled = limits.evaluate(&data, Some(2), &Integration::Sampled { points: 8192, seed: 1 }).unwrap();
+    let scale = exact.kernels[1].norm_max();
+    let pairs = exact.kernels[1].packed().iter().zip(sampled.kernels[1].packed());
+    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst <= sampled.error + exact.error && worst < 0.01 * scale, "{worst} {} {scale}", sampled.error);
+    // Two points and fewer are not sampled.
+    for (a, b) in exact.kernels[0].packed().iter().zip(sampled.kernels[0].packed()) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+    let mut entries = 0;
+    limits.evaluate_with(&data, Some(2), &tolerance(), &mut || entries += 1).unwrap();
+    assert_eq!(entries, limits.n_entries(Some(2)).unwrap());
 }
 
 /// Two neurons' worth of algebra: for `f = v' x / sqrt(m)` with a linear hidden layer of one input,
@@ -117,7 +190,7 @@ fn the_effect_of_the_width() {
 
     let second = hierarchy(&network, 2).unwrap();
     let inputs = Inputs::new().with(x, numbers);
-    let (mut shift, mut moved) = (Vec::new(), Vec::new());
+    let (mut shift, mut moved, mut trained) = (Vec::new(), Vec::new(), Vec::new());
     for seed in 0..150 {
         let options = KernelOptions::new(width, seed).with_train(2);
         let start = kernels_at(&second, &inputs, &options).unwrap();
@@ -127,9 +200,29 @@ fn the_effect_of_the_width() {
         let times_width = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| width as f64 * (a - b)).collect();
         shift.push(times_width(&truth.f[0], &fixed.f[0]));
         moved.push(times_width(end.kernels[0].packed(), start.kernels[0].packed()));
+        trained.push(truth.f[0].clone());
     }
     compare("n (f - f_lin)", &shift, &predicted.shift[0]);
     compare("n (K2_t - K2_0)", &moved, predicted.kernel_shift[0].packed());
+
+    // Mean and spread of the trained networks, from draws of others that are not trained.
+    let options = KernelOptions::new(width, 1_000).with_train(2);
+    let draws = 300;
+    let bars = predict_at_width(&network, &inputs, &limits, &targets, &times, (&options, draws), &ode).unwrap();
+    let n = trained.len() as f64;
+    for a in 0..3 {
+        let mean = trained.iter().map(|f| f[a]).sum::<f64>() / n;
+        let deviation = (trained.iter().map(|f| (f[a] - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let error = (deviation * deviation / n + bars.initial_error[0][a].powi(2)).sqrt();
+        let z = (mean - bars.mean(0, a)) / error;
+        assert!(z.abs() < STANDARD_ERRORS, "mean of f[{a}]: {mean}, predicted {}, z = {z:.1}", bars.mean(0, a));
+        // The logarithm of a standard deviation over n draws has error 1/sqrt(2 n); what is left out of it is of
+        // relative size 1/width.
+        let z = (deviation / bars.deviation[0][a]).ln() / (0.5 / n + 0.5 / draws as f64).sqrt();
+        assert!(z.abs() < STANDARD_ERRORS, "spread of f[{a}]: {deviation}, predicted {}", bars.deviation[0][a]);
+    }
+    let few = predict_at_width(&network, &inputs, &limits, &targets, &times, (&options, 1), &ode);
+    assert!(matches!(few, Err(NthError::Order { found: 1, .. })));
 }
 
 #[test]
