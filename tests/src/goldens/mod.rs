@@ -11,6 +11,7 @@ mod json;
 mod kernels;
 mod limits;
 mod nth;
+mod nth_slopes;
 mod ntk_exact;
 mod ntk_train;
 mod predict;
@@ -221,6 +222,7 @@ pub fn reader(stem: &str) -> Option<Reader> {
         "tp_rnn" => Some(tp_rnn::cases),
         "tp_transformer" => Some(tp_transformer::cases),
         "nth_goldens" => Some(nth::cases),
+        "nth_slopes" => Some(nth_slopes::cases),
         _ if stem.starts_with("ntk_train_") => Some(ntk_train::cases),
         _ => None,
     }
