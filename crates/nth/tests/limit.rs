@@ -100,7 +100,7 @@ fn a_residual_convolution() {
       output f[i] = v' * pooled[i]
     }";
     let network = verify_network(parse_network(text).unwrap()).unwrap();
-    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (128, 60), &SAMPLED);
+    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (96, 40), &SAMPLED);
 }
 
 /// Softmax over scores that are Moments: their adjoints and tangents enter `n K^(4)` at order one.
@@ -124,7 +124,7 @@ fn attention() {
       output f[i] = v' * s[i]
     }";
     let network = verify_network(parse_network(text).unwrap()).unwrap();
-    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (128, 60), &SAMPLED);
+    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (96, 40), &SAMPLED);
 }
 
 /// The two ways to integrate, on all tuples of a perceptron: within the error that is stated, and that is moderate.
@@ -207,7 +207,7 @@ fn the_effect_of_the_width() {
 
     // Mean and spread of the trained networks, from draws of others that are not trained.
     let options = KernelOptions::new(width, 1_000).with_train(2);
-    let draws = 300;
+    let draws = 200;
     let bars = predict_at_width(&network, &inputs, &limits, &targets, &times, (&options, draws), &ode).unwrap();
     let n = trained.len() as f64;
     for a in 0..3 {
