@@ -249,7 +249,7 @@ struct Legend {
 }
 
 /// A colour for each name; a series without a name continues the one before it, dashed ones are
-/// references without a colour.
+/// references without a colour, which have their dashes to tell them apart.
 fn looks(series: &[Series]) -> Vec<Look> {
     let mut named: Vec<&str> = Vec::new();
     let mut n_references = 0;
@@ -257,7 +257,9 @@ fn looks(series: &[Series]) -> Vec<Look> {
         .iter()
         .map(|series| {
             if series.style == Style::Dashed {
-                n_references += 1;
+                if !series.name.is_empty() || n_references == 0 {
+                    n_references += 1;
+                }
                 return Look::Reference(n_references - 1);
             }
             if series.name.is_empty() && !named.is_empty() {

@@ -10,10 +10,10 @@ use netsor_ir::program::ValueId;
 use netsor_ir::syntax::Item;
 use netsor_ir::verify::verify_network;
 use netsor_lab::{Axis, Figure, Series, Style, draw, format};
-use netsor_limit::{Data, Tolerance};
+use netsor_limit::Data;
 use netsor_nth::{
-    KernelOptions, LimitKernels, NetworkPath, NthError, Truncated, TruncatedPath, WidthCorrection, gradient_flow,
-    hierarchy, kernels_at, limit_hierarchy, parallel_points, width_correction,
+    Integration, KernelOptions, LimitKernels, NetworkPath, NthError, Truncated, TruncatedPath, WidthCorrection,
+    gradient_flow, hierarchy, kernels_at, limit_hierarchy, parallel_points, width_correction,
 };
 use netsor_num::ode::OdeOptions;
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ Examples:
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1,0,1 --order 3 --time 0.25,0.5,1 --json
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1 --time 1,2,4 --figure paths.svg
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1 --limit
+  netsor nth examples/architectures/layer_norm_mlp.netsor --data xi=points.csv --targets 1,-1 --limit --cloud 4096
+  netsor nth layers.toml --data xi=points.csv --targets 1,-1 --order 4 --memory 16
 
 The first inputs of the batch are training points, as many as there are targets; the rest are test points.
 With --limit the limits of n K^(4) and of n E K^(3) f follow from the program, and with them what the width adds to the
@@ -68,6 +70,9 @@ pub(crate) struct NthArgs {
     /// The error allowed to the Gaussian expectations of the limit
     #[arg(long, default_value_t = 1e-5, requires = "limit")]
     tolerance: f64,
+    /// Take the expectations of the limit over about so many randomised points instead: for convolutions and attention
+    #[arg(long, value_name = "POINTS", requires = "limit", conflicts_with = "tolerance")]
+    cloud: Option<usize>,
     /// Refuse to start if more gigabytes than this would be needed
     #[arg(long, value_name = "GB", default_value_t = 4.0)]
     memory: f64,
@@ -167,8 +172,15 @@ fn limit_of(
     ode: &OdeOptions,
 ) -> anyhow::Result<(LimitKernels, WidthCorrection)> {
     let data = numbers.iter().fold(Data::new(), |data, (value, numbers)| data.with(*value, numbers.clone()));
-    let tolerance = Tolerance { absolute: args.tolerance, relative: args.tolerance, ..Tolerance::default() };
-    let limits = limit_hierarchy(network, 4)?.evaluate(&data, Some(args.targets.len()), &tolerance)?;
+    let integration = match args.cloud {
+        Some(points) => Integration::Sampled { points, seed: args.seed },
+        None => Integration::with_tolerance(args.tolerance),
+    };
+    let limits = limit_hierarchy(network, 4)?;
+    let train = Some(args.targets.len());
+    let bar = output::progress(limits.n_entries(train)?, "limits");
+    let limits = limits.evaluate_with(&data, train, &integration, &mut || bar.inc(1))?;
+    bar.finish_and_clear();
     let correction = width_correction(&limits, &args.targets, &args.times, ode)?;
     Ok((limits, correction))
 }
@@ -288,7 +300,12 @@ impl Compared {
             x: Axis::linear("time"),
             y: Axis::linear("output"),
             series,
-            caption: format!("{} training points of {}, gradient flow.", args.targets.len(), self.points),
+            caption: format!(
+                "One curve for each of {} points under gradient flow, the first {} of them training points; each \
+                 truncation begins at the network's own output and kernels.",
+                self.points,
+                args.targets.len()
+            ),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `netsor predict`: what an infinitely wide network learns from a data set.
 
+mod width;
+
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -27,10 +29,18 @@ Examples:
   netsor predict --on wine --activation erf --json
   netsor predict my_network.netsor --on data.csv --regression
   netsor predict --on digits --n-train 300 --n-test 200 --time 10,100,1000
+  netsor predict --on diabetes --depth 1 --activation erf --n-train 8 --n-test 3 --time 20 --width 256
 
 Regularisers, and the width of the RBF kernel, are chosen on the last fifth of the training points, for every model in
 the same way; no test point takes part. The test error is the mean of (f - y)^2; numbers to be predicted are scaled to
-mean 0 and variance 1 over the training points.";
+mean 0 and variance 1 over the training points.
+
+With --width the predictions at the times of --time get the error bars of that width: the mean over initialisations
+of a network trained by gradient flow, complete to order 1/n, and the standard deviation of a single network. No network
+is trained. The mean is the limit, plus what a kernel drawn at that width does to the flow (simulated, with its standard
+error), plus what the movement of the kernel does (from the limits of n K^(4) and n E K^(3) f_0, by the rules of tensor
+programs). The deviation has the terms of order one and n^(-1/2). Activations must be smooth, and points few: the limits
+have an entry for every four points.";
 
 /// Predict a data set with the kernels of an infinitely wide network, beside ridge regression and an RBF kernel
 #[derive(Args)]
@@ -49,6 +59,15 @@ pub(crate) struct PredictArgs {
     /// Also the network under gradient flow of the squared loss at these times, from outputs of zero
     #[arg(long, value_name = "TIMES", value_delimiter = ',')]
     time: Vec<f64>,
+    /// Also mean and spread of networks of this width on the test points, at the times of --time, to order 1/width
+    #[arg(long, value_name = "N", requires = "time")]
+    width: Option<usize>,
+    /// Networks that are drawn for --width
+    #[arg(long, value_name = "NETWORKS", default_value_t = 64, requires = "width")]
+    draws: u64,
+    /// The seed of the networks drawn for --width
+    #[arg(long, value_name = "SEED", default_value_t = 0, requires = "width")]
+    seed: u64,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -83,6 +102,8 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         bail!("{n} training points are too few: a fifth of them is needed for validation");
     }
     let network = args.architecture.network(features, 1, 1)?;
+    let asked = |width| width::Asked { width, draws: args.draws, seed: args.seed, times: &args.time };
+    let bars = args.width.map(|n| width::Bars::new(&args.architecture, &split, &asked(n))).transpose()?;
     let train = kernel_matrices(&network, split.train.inputs(), None)?;
     let test = kernel_matrices(&network, split.test.inputs(), Some(split.train.inputs()))?;
     let name = args.architecture.name();
@@ -120,9 +141,13 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     }
 
     if args.json {
-        output::emit_json(&serde_json::json!({
+        let mut value = serde_json::json!({
             "data": split.train.name(), "train": n, "test": split.test.n_points(), "features": features, "models": scored,
-        }))?;
+        });
+        if let Some(bars) = &bars {
+            value["width"] = bars.json();
+        }
+        output::emit_json(&value)?;
     } else {
         let mut rows = output::table(&["model", "chosen", "test error", "test accuracy"]);
         for s in &scored {
@@ -134,6 +159,9 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
             split.train.name(),
             split.test.n_points()
         ))?;
+        if let Some(bars) = &bars {
+            output::emit(&bars.text())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,9 +14,13 @@ mod flow;
 mod footnote;
 mod independence;
 mod linearised;
+mod nth_architectures;
+mod nth_gap;
 mod nth_limit;
+mod nth_points;
 mod nth_scaling;
 mod nth_setup;
+mod nth_softplus;
 mod nth_training;
 mod nth_truncation;
 mod ntk_init;
@@ -54,6 +58,10 @@ pub fn all() -> Vec<Box<dyn Claim>> {
     claims.push(Box::new(nth_truncation::NthTruncation));
     claims.push(Box::new(nth_training::NthTraining));
     claims.push(Box::new(nth_limit::NthLimit));
+    claims.push(Box::new(nth_gap::NthGap));
+    claims.push(Box::new(nth_architectures::NthArchitectures));
+    claims.push(Box::new(nth_softplus::NthSoftplus));
+    claims.push(Box::new(nth_points::NthPoints));
     claims
 }
 

@@ -4,10 +4,10 @@ use netsor_finite::{Inputs, Options, Trainer};
 use netsor_ir::Network;
 use netsor_ir::syntax::parse_network;
 use netsor_ir::verify::{Verified, verify_network};
-use netsor_limit::{Data, Tolerance};
+use netsor_limit::Data;
 use netsor_nth::{
-    KernelOptions, LimitKernels, Truncated, WidthCorrection, gradient_flow, hierarchy, kernels_at, limit_hierarchy,
-    width_correction,
+    Integration, KernelOptions, LimitKernels, Truncated, WidthCorrection, gradient_flow, hierarchy, kernels_at,
+    limit_hierarchy, width_correction,
 };
 use netsor_num::ode::OdeOptions;
 
@@ -153,8 +153,8 @@ impl Problem {
     }
 
     fn limits(&self) -> anyhow::Result<LimitKernels> {
-        let tolerance = Tolerance { absolute: TOLERANCE, relative: TOLERANCE, ..Tolerance::default() };
-        Ok(limit_hierarchy(&self.network, 4)?.evaluate(&self.data, Some(self.n_train), &tolerance)?)
+        let integration = Integration::with_tolerance(TOLERANCE);
+        Ok(limit_hierarchy(&self.network, 4)?.evaluate(&self.data, Some(self.n_train), &integration)?)
     }
 
     fn correction(&self, targets: &[f64]) -> anyhow::Result<WidthCorrection> {

@@ -10,6 +10,8 @@ use crate::{Claim, Context, Outcome, Test};
 /// Room around the predicted slopes.
 const MARGIN: f64 = 0.15;
 const POINTS: usize = 4;
+/// Networks a seed and width, at most.
+const MAX_REPEATS: usize = 16;
 
 pub(super) struct NthScaling;
 
@@ -35,7 +37,7 @@ impl Claim for NthScaling {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn page(&self) -> Option<&str> {
@@ -62,11 +64,18 @@ impl Claim for NthScaling {
             let program = hierarchy(&network, 4)?;
             let rows = over_seeds(ctx, &format!("sizes, H = {hidden}"), &ctx.seeds(n_seeds), |seed| {
                 let at = |&m: &usize| {
-                    let found = kernels_at(&program, &inputs, &KernelOptions::new(m, seed))?;
-                    // Random for odd orders; for even ones the limit is deterministic, and the mean over tuples
-                    // and seeds does not see the fluctuations, which are of relative size 1 at these widths.
-                    let size = |k: &KernelTensor| if k.order() % 2 == 1 { k.norm_rms() } else { k.mean() };
-                    Ok(found.kernels.iter().map(size).collect())
+                    // Relative fluctuations are of order m^(-1/2): narrow networks are drawn more often, so that no
+                    // width has more noise than the largest.
+                    let repeats = (widths.iter().max().map_or(1, |max| max / m)).clamp(1, MAX_REPEATS);
+                    let mut sizes = vec![0.0; 3];
+                    for k in 0..repeats as u64 {
+                        let found = kernels_at(&program, &inputs, &KernelOptions::new(m, seed ^ (k << 48)))?;
+                        for (size, kernel) in sizes.iter_mut().zip(&found.kernels) {
+                            *size += size_of(kernel) / repeats as f64;
+                        }
+                    }
+                    sizes[1] = sizes[1].sqrt();
+                    Ok(sizes)
                 };
                 widths.iter().map(at).collect::<anyhow::Result<Vec<Vec<f64>>>>()
             })?;
@@ -98,6 +107,12 @@ impl Claim for NthScaling {
         }
         Ok(outcome)
     }
+}
+
+/// For odd orders, which are random with mean zero, the mean square; for even ones, whose limit is deterministic, the
+/// mean over tuples, which does not see the fluctuations: they are of relative size 1 at these widths.
+fn size_of(kernel: &KernelTensor) -> f64 {
+    if kernel.order() % 2 == 1 { kernel.norm_rms().powi(2) } else { kernel.mean() }
 }
 
 /// All samples with the sign that makes the mean at the largest width positive.

@@ -3,10 +3,14 @@
 use netsor_finite::Inputs;
 use netsor_ir::Network;
 use netsor_ir::verify::Verified;
-use netsor_nth::{HuangYau, Smooth};
+use netsor_nth::{Hierarchy, HuangYau, KernelOptions, Smooth, Truncated, gradient_flow, hierarchy, kernels_at};
+use netsor_num::ode::OdeOptions;
 
 use super::setup::{TwoClasses, find};
 use crate::Context;
+
+/// Error of a step of the solvers: 1e3 below the smallest error of a truncation that is measured.
+const TOLERANCE: f64 = 1e-13;
 
 /// Side of the images after averaging squares of four pixels.
 const SIDE: usize = 4;
@@ -69,4 +73,49 @@ impl SmallDigits {
         let x = find(&network.program, "x")?;
         Ok((network, Inputs::new().with(x, self.inputs.clone())))
     }
+}
+
+/// What truncations of a network's hierarchy are off by.
+pub(super) struct TruncationErrors<'a> {
+    data: &'a SmallDigits,
+    network: Verified<Network>,
+    inputs: Inputs,
+    second: Hierarchy,
+    all: Hierarchy,
+}
+
+impl<'a> TruncationErrors<'a> {
+    /// For truncations at 2 up to `order`.
+    pub(super) fn new(
+        data: &'a SmallDigits,
+        network: Verified<Network>,
+        inputs: Inputs,
+        order: usize,
+    ) -> anyhow::Result<Self> {
+        Ok(Self { data, second: hierarchy(&network, 2)?, all: hierarchy(&network, order)?, network, inputs })
+    }
+
+    /// For each time the errors of `f` for p = 2, 3, .. and then those of `K^(2)`: root mean squares over the points.
+    pub(super) fn at(&self, m: usize, seed: u64, times: &[f64]) -> anyhow::Result<Vec<Vec<f64>>> {
+        let options = KernelOptions::new(m, seed).with_train(self.data.n_train);
+        let ode = OdeOptions::with_tolerance(TOLERANCE);
+        let y = &self.data.targets;
+        let start = kernels_at(&self.all, &self.inputs, &options)?;
+        let truth = gradient_flow(&self.network, &self.inputs, y, times, &options, &ode)?;
+        let solve = |p| Truncated::new(&start, y, p)?.solve(times, &ode);
+        let paths = (2..=self.all.order()).map(solve).collect::<Result<Vec<_>, _>>()?;
+        let mut errors = Vec::new();
+        for (k, inputs) in truth.inputs.iter().enumerate() {
+            let kernel = kernels_at(&self.second, inputs, &options)?.kernels.remove(0);
+            let of_f = paths.iter().map(|path| distance(&path.f[k], &truth.f[k]));
+            let of_kernel = paths.iter().map(|path| distance(path.kernels[k][0].packed(), kernel.packed()));
+            errors.push(of_f.chain(of_kernel).collect());
+        }
+        Ok(errors)
+    }
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    let sum: f64 = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();
+    (sum / a.len() as f64).sqrt()
 }

@@ -1,12 +1,6 @@
 //! `nth-truncation`: the truncated hierarchy follows the network (NTH Thm 2.6, its remark corrected).
 
-use netsor_finite::Inputs;
-use netsor_ir::Network;
-use netsor_ir::verify::Verified;
-use netsor_nth::{Hierarchy, KernelOptions, Truncated, gradient_flow, hierarchy, kernels_at};
-use netsor_num::ode::OdeOptions;
-
-use super::nth_setup::SmallDigits;
+use super::nth_setup::{SmallDigits, TruncationErrors};
 use super::setup::{abscissae, over_seeds};
 use crate::stats::{Average, Curve, mean, slope_over_seeds};
 use crate::{Axis, Claim, Context, Figure, Outcome, Series, Style, Table, Test};
@@ -27,8 +21,6 @@ const WIDTH_MARGIN: f64 = 0.2;
 const FOURTH_MARGIN: f64 = 0.35;
 /// What p = 3 gains over p = 2, at least, at the first of the long times.
 const GAIN: f64 = 2.0;
-/// Error of a step of the solvers: 1e3 below the smallest error that is measured.
-const TOLERANCE: f64 = 1e-13;
 
 pub(super) struct NthTruncation;
 
@@ -68,12 +60,11 @@ impl Claim for NthTruncation {
         let n_seeds = ctx.scale.pick(32, 128, 256);
         let data = SmallDigits::load(ctx, N_TRAIN, N_TEST)?;
         let (network, inputs) = data.network(1)?;
-        let experiment =
-            Experiment { fourth: hierarchy(&network, 4)?, second: hierarchy(&network, 2)?, network, inputs, data };
+        let experiment = TruncationErrors::new(&data, network, inputs, 4)?;
         let times: Vec<f64> = SHORT.into_iter().chain(LONG).collect();
         // seed, width, time: errors of f for p = 2, 3, 4, then of K2.
         let rows = over_seeds(ctx, "errors", &ctx.seeds(n_seeds), |seed| {
-            widths.iter().map(|&m| experiment.errors(m, seed, &times)).collect::<anyhow::Result<Vec<_>>>()
+            widths.iter().map(|&m| experiment.at(m, seed, &times)).collect::<anyhow::Result<Vec<_>>>()
         })?;
         let series = |width: usize, time: usize, what: usize| -> Vec<f64> {
             rows.iter().map(|row| row[width][time][what]).collect()
@@ -139,39 +130,6 @@ impl Claim for NthTruncation {
         ));
         Ok(outcome)
     }
-}
-
-struct Experiment {
-    network: Verified<Network>,
-    inputs: Inputs,
-    second: Hierarchy,
-    fourth: Hierarchy,
-    data: SmallDigits,
-}
-
-impl Experiment {
-    /// For each time the errors of `f` for p = 2, 3, 4 and those of `K^(2)`: root mean squares over the points.
-    fn errors(&self, m: usize, seed: u64, times: &[f64]) -> anyhow::Result<Vec<Vec<f64>>> {
-        let options = KernelOptions::new(m, seed).with_train(self.data.n_train);
-        let ode = OdeOptions::with_tolerance(TOLERANCE);
-        let y = &self.data.targets;
-        let start = kernels_at(&self.fourth, &self.inputs, &options)?;
-        let truth = gradient_flow(&self.network, &self.inputs, y, times, &options, &ode)?;
-        let paths = (2..=4).map(|p| Truncated::new(&start, y, p)?.solve(times, &ode)).collect::<Result<Vec<_>, _>>()?;
-        let mut errors = Vec::new();
-        for (k, inputs) in truth.inputs.iter().enumerate() {
-            let kernel = kernels_at(&self.second, inputs, &options)?.kernels.remove(0);
-            let of_f = paths.iter().map(|path| distance(&path.f[k], &truth.f[k]));
-            let of_kernel = paths.iter().map(|path| distance(path.kernels[k][0].packed(), kernel.packed()));
-            errors.push(of_f.chain(of_kernel).collect());
-        }
-        Ok(errors)
-    }
-}
-
-fn distance(a: &[f64], b: &[f64]) -> f64 {
-    let sum: f64 = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();
-    (sum / a.len() as f64).sqrt()
 }
 
 /// Measured curves beside lines of the predicted slopes through the middle of the curve named.
