@@ -340,6 +340,35 @@ fn nth_compares_truncations_and_adds_the_limit() {
     assert!(text(&refused.stderr).contains("raise it"), "{}", text(&refused.stderr));
 }
 
+/// Error bars of a width: their parts add up, and what cannot be computed is refused with the way out.
+#[test]
+fn predict_has_error_bars_of_a_width() {
+    let run = ["predict", "--on", "diabetes", "--depth", "1", "--n-train", "5", "--n-test", "2", "--time", "20,0"];
+    let bars = |extra: &[&str]| netsor(&[&run[..], &["--width", "64", "--draws", "8"], extra].concat());
+    let output = bars(&["--activation", "erf", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let points = found["width"]["test"].as_array().unwrap();
+    assert_eq!(points.len(), 4);
+    for (k, point) in points.iter().enumerate() {
+        let of = |name: &str| point[name].as_f64().unwrap();
+        assert!((of("mean") - of("limit") - of("initial") - of("movement")).abs() < 1e-12);
+        assert!(0.0 < of("deviation") && 0.0 <= of("initial_error"));
+        // At time 0, which comes first whatever the order on the command line, nothing has moved.
+        assert_eq!(of("time"), if k < 2 { 0.0 } else { 20.0 });
+        assert_eq!(of("mean") == 0.0, k < 2);
+    }
+    let table = bars(&["--activation", "erf"]);
+    assert!(text(&table.stdout).contains("none was trained"), "{}", text(&table.stdout));
+    let kinked = bars(&["--activation", "relu"]);
+    assert!(text(&kinked.stderr).contains("softplus"), "{}", text(&kinked.stderr));
+    let run = ["predict", "--on", "digits", "--n-train", "50", "--n-test", "2", "--time", "1", "--width", "64"];
+    let large = netsor(&[&run[..], &["--activation", "erf"]].concat());
+    assert!(text(&large.stderr).contains("lower --n-train"), "{}", text(&large.stderr));
+    let timeless = netsor(&["predict", "--on", "diabetes", "--width", "64"]);
+    assert!(text(&timeless.stderr).contains("--time"), "{}", text(&timeless.stderr));
+}
+
 #[test]
 fn transforms_are_applied_in_order() {
     // Only a network is differentiated, and only once.

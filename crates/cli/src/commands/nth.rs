@@ -28,8 +28,8 @@ Examples:
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1,0,1 --order 3 --time 0.25,0.5,1 --json
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1 --time 1,2,4 --figure paths.svg
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1 --limit
-  netsor nth examples/architectures/layer_norm_mlp.netsor --data xi=points.csv --targets 1,-1 --limit --cloud 4096
-  netsor nth layers.toml --data xi=points.csv --targets 1,-1 --order 4 --memory 16
+  netsor nth examples/architectures/residual_mlp.netsor --data xi=points.csv --targets 1,-1 --limit --cloud 4096
+  netsor nth network.toml --data xi=points.csv --targets 1,-1 --order 4 --memory 16
 
 The first inputs of the batch are training points, as many as there are targets; the rest are test points.
 With --limit the limits of n K^(4) and of n E K^(3) f follow from the program, and with them what the width adds to the
