@@ -68,7 +68,7 @@ impl Claim for NthGap {
         )?;
         let program = hierarchy(&network, 4)?;
         let widths = ctx.scale.pick(vec![64, 128, 256], vec![64, 128, 256, 512], vec![64, 128, 256, 512, 1024, 2048]);
-        let n_seeds = ctx.scale.pick(24, 96, 192);
+        let n_seeds = ctx.scale.pick(40, 128, 256);
         let ode = OdeOptions::with_tolerance(TOLERANCE);
         let rows = over_seeds(ctx, "gaps", &ctx.seeds(n_seeds), |seed| {
             let at = |&m: &usize| {

@@ -10,10 +10,10 @@ use crate::{Claim, Context, Outcome, Table, Test};
 
 /// Time over the number of points: the loss is divided by that number, so its fast modes are learned by then.
 const TIME: f64 = 2.0;
-/// Where the fixed kernel fails, the relative error does not fall faster than this power of the number of points.
-const STAYS: f64 = -0.25;
-/// Where it works, it falls at least as fast as this power.
-const FALLS: f64 = -0.5;
+/// The relative error falls at least as fast as these powers of the number of points, for `m = n` and `m = n^2`.
+const FALLS: [f64; 2] = [-0.25, -0.5];
+/// Seeds before these were used in a first run.
+const FIRST_SEED: usize = 1_000;
 /// Error of a step of the solvers: 1e3 below the smallest error that is measured.
 const TOLERANCE: f64 = 1e-8;
 
@@ -25,7 +25,7 @@ impl Claim for NthPoints {
     }
 
     fn title(&self) -> &str {
-        r"The fixed kernel stops working when there are as many points as neurons"
+        r"With as many neurons as points the network still follows its kernel at initialisation"
     }
 
     fn source(&self) -> &str {
@@ -34,8 +34,10 @@ impl Claim for NthPoints {
 
     fn prediction(&self) -> &str {
         r"One hidden layer, tanh, $n$ digits, trained to $t = 2 n$. The distance of the network's outputs from those with
-          its kernel held fixed, relative to how far these have moved, does not vanish as $n$ grows with $m = n$ (slope in
-          $n$ at least $-0.25$), and vanishes with $m = n^2$ (slope at most $-0.5$). The theorems ask for more than $n^3$."
+          its kernel held fixed, relative to how far these have moved, vanishes as $n$ grows also with $m = n$ (slope in
+          $n$ at most $-0.25$), and faster with $m = n^2$ (slope at most $-0.5$). We had expected that it does not vanish
+          with $m = n$, which a first run refuted; this prediction is for other seeds. The theorems ask for more than
+          $n^3$."
     }
 
     fn page(&self) -> Option<&str> {
@@ -44,7 +46,7 @@ impl Claim for NthPoints {
 
     fn run(&self, ctx: &Context) -> anyhow::Result<Outcome> {
         let counts: Vec<usize> = ctx.scale.pick(vec![4, 8, 16], vec![4, 8, 16, 32], vec![4, 8, 16, 32, 64]);
-        let seeds = ctx.seeds(ctx.scale.pick(32, 96, 128));
+        let seeds = ctx.seeds(FIRST_SEED + ctx.scale.pick(32, 96, 128)).split_off(FIRST_SEED);
         let mut outcome = Outcome::default();
         let mut table = Table::new(
             "Distance from the fixed kernel's outputs, relative to their change",
@@ -67,10 +69,7 @@ impl Claim for NthPoints {
             let rows: Vec<Vec<f64>> = (0..seeds.len()).map(|k| columns.iter().map(|c| c[k]).collect()).collect();
             let slope = slope_over_seeds(&x, &rows, Average::Mean)?.fit.slope;
             let name = format!("slope in $n$ of the relative distance, ${what}$");
-            outcome.tests.push(match power {
-                1 => Test::at_least(name, &slope, STAYS, 0.0)?,
-                _ => Test::at_most(name, &slope, FALLS, 0.0)?,
-            });
+            outcome.tests.push(Test::at_most(name, &slope, FALLS[power as usize - 1], 0.0)?);
         }
         outcome.tables.push(table);
         Ok(outcome)

@@ -15,7 +15,7 @@ const N_TRAIN: usize = 3;
 /// Sharpnesses of the limits.
 const SHARP: [u32; 5] = [2, 4, 8, 16, 32];
 /// Sharpnesses of the networks.
-const SIMULATED: [f64; 4] = [1.0, 4.0, 16.0, 64.0];
+const SIMULATED: [f64; 3] = [1.0, 8.0, 64.0];
 const WIDTH: usize = 256;
 const TIME: f64 = 1.0;
 /// Room around the slope of the distance from relu's kernel: corrections are of relative size `1/a`.

@@ -54,7 +54,7 @@ impl Claim for NthTraining {
     }
 
     fn revision(&self) -> u32 {
-        2
+        3
     }
 
     fn page(&self) -> Option<&str> {
@@ -155,7 +155,7 @@ fn depth(ctx: &Context, data: &SmallDigits, outcome: &mut Outcome) -> anyhow::Re
         let (network, inputs) = data.network(hidden)?;
         let program = hierarchy(&network, 2)?;
         // Not the seeds of the run in which the paper's expectation failed.
-        let n_seeds = ctx.scale.pick(24, 96, 192);
+        let n_seeds = ctx.scale.pick(96, 256, 512);
         let seeds: Vec<u64> = ctx.seeds(1_000 + n_seeds).split_off(1_000);
         lambdas.push(over_seeds(ctx, &format!("depth {hidden}"), &seeds, |seed| {
             smallest_eigenvalue(kernels_at(&program, &inputs, &KernelOptions::new(WIDTH, seed))?.of_order(2)?)
