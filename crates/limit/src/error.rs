@@ -125,6 +125,12 @@ pub enum LimitError {
         /// The number found.
         value: f64,
     },
+    /// Too few replicates to know an error.
+    #[error("{found} replicates have no scatter: expected at least 2")]
+    Replicates {
+        /// Replicates asked for.
+        found: usize,
+    },
     /// An index outside of its axis.
     #[error("position {position} is outside of an axis of size {size}")]
     OutOfRange {

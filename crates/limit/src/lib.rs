@@ -43,6 +43,7 @@
 //! | [`paths`] | the path formula for the tangent kernel, a second witness |
 //! | [`independence`] | the answer under gradient independence, and the smallest program that shows the difference |
 //! | [`induction`] | the induction of the proof of Theorem 5.3, checked for a network |
+//! | [`sampled`] | numbers of programs with many variables, by replicates |
 //! | [`show`] | expressions as text and LaTeX |
 //!
 //! It knows nothing of finite width: that its numbers agree with simulation is evidence, not construction.
@@ -66,6 +67,7 @@ pub mod paths;
 mod price;
 mod product;
 mod sensitivity;
+pub mod sampled;
 pub mod show;
 mod slots;
 mod stein;

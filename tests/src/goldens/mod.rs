@@ -7,9 +7,11 @@
 mod abc;
 mod dual;
 mod empirical;
+mod jacot_circle;
 mod json;
 mod kernels;
 mod limits;
+mod mup_limits;
 mod nth;
 mod nth_slopes;
 mod ntk_exact;
@@ -221,6 +223,8 @@ pub fn reader(stem: &str) -> Option<Reader> {
         "tp_gated" => Some(tp_gated::cases),
         "tp_rnn" => Some(tp_rnn::cases),
         "tp_transformer" => Some(tp_transformer::cases),
+        "jacot_circle" => Some(jacot_circle::cases),
+        "mup_limits" => Some(mup_limits::cases),
         "nth_goldens" => Some(nth::cases),
         "nth_slopes" => Some(nth_slopes::cases),
         _ if stem.starts_with("ntk_train_") => Some(ntk_train::cases),
