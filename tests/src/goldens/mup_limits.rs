@@ -114,7 +114,7 @@ fn check(case: &Value, kind: Kind, layers: usize) -> Result<Checks, Trouble> {
         return Ok(checks);
     }
     let stated = field(case, "f_abs_err")?.as_f64().unwrap_or(0.0);
-    let sampling = Sampling { points: 1 << 11, ..Sampling::default() };
+    let sampling = Sampling { points: 1 << 9, ..Sampling::default() };
     // Covariances are sampled one by one, and where one variable is nearly a function of others noise may make them
     // no covariances: the engine says so and does not guess.
     let found = sampled(&graph, &program, &data, &wanted, &sampling).map_err(Trouble::not_covered)?;
