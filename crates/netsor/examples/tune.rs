@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let y = row_major("targets", targets.as_slice(), N_TRAIN, 1)?;
 
     let dim = data.n_features() as u32;
-    let network = Mlp { dim, hidden: 2, activation: Activation::Erf, b_std: 0.5, ..Mlp::default() }.network()?;
+    let network = Mlp { dim, hidden: 2, activation: Activation::Relu, b_std: 0.5, ..Mlp::default() }.network()?;
     let tunable = tunable(&network, &[HyperParameter::weights(&network), HyperParameter::biases(&network)])?;
     let kernels = tunable.kernels()?;
     let kernel = TunableKernel::new(&kernels, Which::Nngp, &tunable.factors)?;

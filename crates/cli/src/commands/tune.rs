@@ -34,8 +34,8 @@ Hyper-parameters (--by), one or several:
 Factors are 1 for the network as it is given. The variance of the noise is tuned with them, unless it is held fixed.
 
 Examples:
-  netsor tune --on diabetes --activation erf --b-std 0.5 --n-train 300
-  netsor tune --on diabetes --activation erf --by W@1,W@2,v --noise 0.5 --json
+  netsor tune --on diabetes --activation relu --b-std 0.5 --n-train 150
+  netsor tune --on diabetes --activation relu --by W@1,W@2,v --noise 0.5 --json
   netsor tune examples/mlp.netsor --on points.csv --regression --kind ntk --by weights,rate:v --out tuned.netsor";
 
 /// Choose variances, learning rates and noise by the marginal likelihood of Gaussian-process regression
