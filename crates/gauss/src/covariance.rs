@@ -1,6 +1,7 @@
 //! Covariance matrices, checked once, and their factors of full column rank.
 
 use crate::GaussError;
+use crate::symmetric::spectrum;
 
 /// The covariance of a Gaussian vector: symmetric, finite, positive semi-definite up to rounding.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,7 +110,7 @@ impl Covariance {
         let d = self.slots;
         let mut residual = self.correlations();
         let error = |slot: usize, size: f64| {
-            let eigenvalue = smallest_eigenvalue(d, self.correlations());
+            let eigenvalue = spectrum(d, self.correlations()).values.into_iter().fold(f64::INFINITY, f64::min);
             // Where the matrix is positive after all, elimination was only unlucky with its rounding.
             if -slack * d as f64 <= eigenvalue {
                 return Ok(());
@@ -247,38 +248,6 @@ impl Factor {
         let entries = self.entries.chunks_exact(self.rank).flat_map(turn).collect();
         Self { rank: self.rank, entries, relative: vec![1.0; self.rank] }
     }
-}
-
-/// The smallest eigenvalue of a symmetric matrix, by Jacobi rotations; only wanted for a message.
-fn smallest_eigenvalue(d: usize, mut a: Vec<f64>) -> f64 {
-    for _ in 0..30 {
-        let mut off = 0.0;
-        for p in 0..d {
-            for q in 0..p {
-                let apq = a[p * d + q];
-                off += apq * apq;
-                if apq == 0.0 {
-                    continue;
-                }
-                let theta = (a[q * d + q] - a[p * d + p]) / (2.0 * apq);
-                let t = 1.0_f64.copysign(theta) / (theta.abs() + libm::sqrt(theta * theta + 1.0));
-                let c = 1.0 / libm::sqrt(t * t + 1.0);
-                let s = t * c;
-                for k in 0..d {
-                    let (x, y) = (a[k * d + p], a[k * d + q]);
-                    (a[k * d + p], a[k * d + q]) = (c * x - s * y, s * x + c * y);
-                }
-                for k in 0..d {
-                    let (x, y) = (a[p * d + k], a[q * d + k]);
-                    (a[p * d + k], a[q * d + k]) = (c * x - s * y, s * x + c * y);
-                }
-            }
-        }
-        if off < 1e-24 {
-            break;
-        }
-    }
-    (0..d).map(|k| a[k * (d + 1)]).fold(f64::INFINITY, f64::min)
 }
 
 #[cfg(test)]

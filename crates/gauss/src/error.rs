@@ -100,6 +100,20 @@ pub enum GaussError {
         /// The `b` of a factor `exp(b u^2)`.
         rate: f64,
     },
+    /// A negative power of a quadratic form has no expectation.
+    #[error(
+        "the expectation is infinite: the power -{power} of a quadratic form in {rank} independent Gaussian variables, \
+         times {degree} factors that vanish with it, is finite only for {rank} + {degree} > 2 * {power}; for batch norm \
+         take a larger batch or a positive epsilon"
+    )]
+    DivergentPower {
+        /// The sum of the powers in the denominator.
+        power: f64,
+        /// The rank of the form.
+        rank: usize,
+        /// How many factors of the numerator vanish where the form does.
+        degree: usize,
+    },
     /// A tolerance is NaN or negative.
     #[error("the tolerance {value} is not a number that is at least 0")]
     Tolerance {

@@ -6,6 +6,7 @@
 //! * [`expect`] takes any function, in any number of slots: it finds the rank of the covariance (a repeated input, a zero variance or a correlation of ±1 are ordinary), then evaluates, integrates by quadrature, or averages over randomised Sobol' points.
 //! * [`expect_product`] takes a product of functions of fewer slots each, and conditions on all slots but two.
 //! * [`Cloud`] is for very many expectations of moderate accuracy: its points are shared.
+//! * [`expect_powers`] takes polynomials with steps times negative powers of quadratic forms, as in batch norm, by a Gamma integral over tilted Gaussian laws.
 //! * [`dual`](mod@dual) has closed forms for `E f(u) g(v)` with `f` and `g` from families that are closed under differentiation: rectified polynomials, error functions with Gaussians and polynomials (gelu among them), exponentials and waves.
 //!
 //! Every answer is an [`Estimate`]: value, error, method.
@@ -42,8 +43,12 @@ mod estimate;
 mod expect;
 mod integrand;
 mod kinked;
+mod powers;
 mod qmc;
+mod radial;
+mod symmetric;
 mod tensor;
+mod truncated;
 
 pub use cloud::{Cloud, Functions};
 pub use conditional::Part;
@@ -52,3 +57,4 @@ pub use error::GaussError;
 pub use estimate::{Estimate, Method, Tolerance};
 pub use expect::{expect, expect_product};
 pub use integrand::{Function, Integrand};
+pub use powers::{PowerTerm, Quadratic, expect_powers};

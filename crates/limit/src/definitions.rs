@@ -4,7 +4,7 @@ use netsor_ir::Index;
 use netsor_ir::expr::{Expr, ExprId};
 
 use crate::derive::Deriver;
-use crate::graph::{Body, Def, DefId};
+use crate::graph::{Body, Def, DefId, Graph};
 
 impl Deriver<'_> {
     /// Defines `E integrand` and returns a mention of it; the integrand itself if no slot is left in it.
@@ -44,30 +44,7 @@ impl Deriver<'_> {
     /// The expressions with their free variables renamed to `Var(0), Var(1), ...` in order of appearance, and the
     /// variables that these stand for.
     pub(crate) fn canonical(&mut self, exprs: &[ExprId]) -> (Vec<ExprId>, Vec<Index>) {
-        let mut variables: Vec<Index> = Vec::new();
-        let mut seen = std::collections::HashSet::<ExprId, rustc_hash::FxBuildHasher>::default();
-        let mut stack: Vec<ExprId> = exprs.iter().rev().copied().collect();
-        let mut note = |index: Index| {
-            if matches!(index, Index::Var(_)) && !variables.contains(&index) {
-                variables.push(index);
-            }
-        };
-        while let Some(id) = stack.pop() {
-            if !seen.insert(id) {
-                continue;
-            }
-            let node = self.graph.pool.node(id);
-            match node {
-                Expr::Ref(_, indices) | Expr::Table(_, indices) => indices.iter().for_each(|&i| note(i)),
-                Expr::Sum(sum) => {
-                    sum.guards.iter().for_each(|g| g.terms().iter().for_each(|&(_, i)| note(i)));
-                }
-                _ => {}
-            }
-            let start = stack.len();
-            netsor_ir::expr::for_each_child(node, |child| stack.push(child));
-            stack[start..].reverse();
-        }
+        let variables = appearing(&self.graph, exprs);
         if variables.iter().enumerate().all(|(k, &v)| v == Index::Var(k as u32)) {
             return (exprs.to_vec(), variables);
         }
@@ -89,4 +66,42 @@ impl Deriver<'_> {
             other => other,
         })
     }
+}
+
+/// The free index variables of expressions, in order of appearance.
+fn appearing(graph: &Graph, exprs: &[ExprId]) -> Vec<Index> {
+    let mut variables: Vec<Index> = Vec::new();
+    let mut seen = std::collections::HashSet::<ExprId, rustc_hash::FxBuildHasher>::default();
+    let mut stack: Vec<ExprId> = exprs.iter().rev().copied().collect();
+    let mut note = |index: Index| {
+        if matches!(index, Index::Var(_)) && !variables.contains(&index) {
+            variables.push(index);
+        }
+    };
+    while let Some(id) = stack.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let node = graph.pool.node(id);
+        match node {
+            Expr::Ref(_, indices) | Expr::Table(_, indices) => indices.iter().for_each(|&i| note(i)),
+            Expr::Sum(sum) => {
+                sum.guards.iter().for_each(|g| g.terms().iter().for_each(|&(_, i)| note(i)));
+            }
+            _ => {}
+        }
+        let start = stack.len();
+        netsor_ir::expr::for_each_child(node, |child| stack.push(child));
+        stack[start..].reverse();
+    }
+    variables
+}
+
+/// The numbers of the free index variables of an expression.
+pub(crate) fn variables(graph: &Graph, expr: ExprId) -> Vec<u32> {
+    let number = |index: Index| match index {
+        Index::Var(k) => Some(k),
+        Index::Bound(_) | Index::At(_) => None,
+    };
+    appearing(graph, &[expr]).into_iter().filter_map(number).collect()
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use netsor_gauss::dual::{dual, mean};
-use netsor_gauss::{Covariance, Estimate, Function, Integrand, Method, Part, Tolerance, expect_product};
+use netsor_gauss::{Covariance, Estimate, Function, Integrand, Method, Part, Tolerance, expect_powers, expect_product};
 use netsor_ir::expr::{Expr, ExprId, Sum, Symbol};
 use netsor_ir::func::{Func, Smoothness};
 use netsor_ir::index::{Index, for_each_assignment, position};
@@ -26,6 +26,7 @@ use smallvec::SmallVec;
 use crate::closed_form::{Separated, flatten, separate, slots_of};
 use crate::error::LimitError;
 use crate::graph::{Body, DefId, Graph, Leaf};
+use crate::powers;
 use crate::sensitivity::Sensitivities;
 use plan::Plan;
 
@@ -117,6 +118,14 @@ pub struct Evaluator<'g> {
     free: FxHashMap<ExprId, Rc<SmallVec<[Index; 4]>>>,
     sums: FxHashMap<(ExprId, SmallVec<[u32; 6]>), Value>,
     sampled: Option<sampled::Sampled>,
+    /// Whether an integrand divides by functions of slots.
+    powers: FxHashMap<ExprId, bool>,
+    /// Expectations with powers of quadratic forms, by their names.
+    by_name: FxHashMap<Vec<u64>, Option<Estimate>>,
+    /// Entries of covariances and parameters, by the positions that they depend on.
+    entries: FxHashMap<(ExprId, SmallVec<[u32; 6]>), Value>,
+    /// The index variables of an expression.
+    variables: FxHashMap<ExprId, Rc<[u32]>>,
     statistics: Statistics,
     /// Made when an error of a covariance is not negligible.
     sensitivities: Option<Box<Sensitivities<'g>>>,
@@ -194,6 +203,10 @@ impl<'g> Evaluator<'g> {
             free: FxHashMap::default(),
             sums: FxHashMap::default(),
             sampled: None,
+            powers: FxHashMap::default(),
+            by_name: FxHashMap::default(),
+            entries: FxHashMap::default(),
+            variables: FxHashMap::default(),
             statistics: Statistics::default(),
             sensitivities: None,
             strict: false,
@@ -257,13 +270,29 @@ impl<'g> Evaluator<'g> {
                     return Ok(found);
                 }
                 let covariance: Vec<Value> =
-                    covariance.iter().map(|&c| self.expr(c, &at, &[])).collect::<Result<_, _>>()?;
+                    covariance.iter().map(|&c| self.entry(c, &at)).collect::<Result<_, _>>()?;
                 let parameters: Vec<Value> =
-                    parameters.iter().map(|&p| self.expr(p, &at, &[])).collect::<Result<_, _>>()?;
+                    parameters.iter().map(|&p| self.entry(p, &at)).collect::<Result<_, _>>()?;
                 self.expectation(*integrand, &covariance, &parameters)
             }
         })?;
         self.memo.insert((id, at), value);
+        Ok(value)
+    }
+
+    /// An entry of a covariance. The slots of a sum over a batch are the same for many members, and an entry is known
+    /// once the positions that it depends on are.
+    fn entry(&mut self, expr: ExprId, at: &[u32]) -> Result<Value, LimitError> {
+        let graph = self.graph;
+        let variables =
+            self.variables.entry(expr).or_insert_with(|| crate::definitions::variables(graph, expr).into()).clone();
+        let positions = variables.iter().map(|&v| at.get(v as usize).copied().unwrap_or(u32::MAX)).collect();
+        let key = (expr, positions);
+        if let Some(&known) = self.entries.get(&key) {
+            return Ok(known);
+        }
+        let value = self.expr(expr, at, &[])?;
+        self.entries.insert(key, value);
         Ok(value)
     }
 
@@ -273,7 +302,10 @@ impl<'g> Evaluator<'g> {
         let entry = |i: usize, j: usize| lower[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)].value;
         let estimate = match self.closed_form(integrand, &entry, &numbers) {
             Some(result) => result.map_err(|e| self.expectation_error(integrand, e))?,
-            None => self.integral(integrand, slots, &entry, &numbers)?,
+            None => match self.powers(integrand, slots, &entry, &numbers)? {
+                Some(estimate) => estimate,
+                None => self.integral(integrand, slots, &entry, &numbers)?,
+            },
         };
         match estimate.method {
             Method::Exact => self.statistics.exact += 1,
@@ -294,7 +326,9 @@ impl<'g> Evaluator<'g> {
     fn inherited(&mut self, integrand: ExprId, value: f64, lower: &[Value], parameters: &[Value]) -> f64 {
         let sum: f64 = lower.iter().chain(parameters).map(|v| v.error).sum();
         let allowed = self.tolerance.absolute.max(self.tolerance.relative * value.abs());
-        if sum <= NEGLIGIBLE * allowed {
+        // Derivatives of powers of quadratic forms are as many integrals as the covariance has entries: there the
+        // sensitivity is taken to be 1.
+        if sum <= NEGLIGIBLE * allowed || self.powers.get(&integrand).is_some_and(|powers| *powers) {
             return sum;
         }
         let (graph, program) = (self.graph, self.program);
@@ -322,6 +356,34 @@ impl<'g> Evaluator<'g> {
             _ => return None,
         };
         Some(estimate.map(|e| Estimate { value: factor * e.value, error: factor.abs() * e.error, ..e }))
+    }
+
+    /// Polynomials with steps times powers of quadratic forms.
+    fn powers(
+        &mut self,
+        integrand: ExprId,
+        slots: usize,
+        entry: &dyn Fn(usize, usize) -> f64,
+        parameters: &[f64],
+    ) -> Result<Option<Estimate>, LimitError> {
+        let graph = self.graph;
+        if !self.closed_forms || !*self.powers.entry(integrand).or_insert_with(|| powers::has_powers(graph, integrand))
+        {
+            return Ok(None);
+        }
+        let Some(read) = powers::read(graph, integrand, slots, parameters) else { return Ok(None) };
+        let name = powers::name(&read, slots, entry);
+        if let Some(&known) = self.by_name.get(&name) {
+            return Ok(known);
+        }
+        let entries = (0..slots * slots).map(|k| entry(k / slots, k % slots)).collect();
+        let covariance = Covariance::new(slots, entries).map_err(|e| self.expectation_error(integrand, e))?;
+        let found = expect_powers(&read.terms, &read.quadratics, &covariance, &self.tolerance)
+            .map_err(|e| self.expectation_error(integrand, e))?
+            // What the name does not tell apart.
+            .map(|e| Estimate { error: e.error + 1e-12 * e.value.abs(), ..e });
+        self.by_name.insert(name, found);
+        Ok(found)
     }
 
     fn integral(

@@ -30,7 +30,11 @@ impl Deriver<'_> {
         if let Some(&known) = self.expectations.get(&canonical) {
             return Ok(self.instantiate(known, &variables));
         }
-        let terms = self.expander.expand(&mut self.graph, canonical, name)?;
+        let terms = if self.divides_by_forms(&[canonical]) {
+            self.expander.expand_to_forms(&mut self.graph, canonical, name)?
+        } else {
+            self.expander.expand(&mut self.graph, canonical, name)?
+        };
         let mut total = self.graph.pool.integer(0);
         for term in &terms {
             let value = self.expect_term(term, name)?;
@@ -116,6 +120,7 @@ impl Deriver<'_> {
             }
             return self.stein_in_slots(&bare, integrand, &slots, name);
         }
+        let in_place = !bare.is_empty() && self.divides_by_forms(&functions);
         // Deltas first: they have no derivative.
         if let Some(at) = group.iter().position(|f| matches!(self.graph.pool.node(f.expr), Expr::Apply(Func::Delta, _)))
         {
@@ -123,6 +128,7 @@ impl Deriver<'_> {
             return self.density(group[at].expr, &rest, name);
         }
         if let Some(at) = group.iter().position(|f| f.bare)
+            && !in_place
             && self.jumps_are_solvable(&functions, name)?
         {
             let rest = group.iter().enumerate().filter(|&(k, _)| k != at).map(|(_, f)| f.expr);

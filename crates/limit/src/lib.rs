@@ -64,6 +64,7 @@ pub mod independence;
 pub mod induction;
 mod order;
 pub mod paths;
+mod powers;
 mod price;
 mod product;
 pub mod sampled;

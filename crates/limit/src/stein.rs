@@ -55,6 +55,23 @@ impl Deriver<'_> {
         bases.into_iter().any(|base| !self.expander.shape(&self.graph, base).is_scalar())
     }
 
+    /// Whether kinked functions meet powers of polynomials that are no polynomials, as the activations of batch norm meet
+    /// a standard deviation. Stein's lemma would differentiate both, again and again, and multiply jumps by deltas; with
+    /// their factors left in place such integrands have an integral of their own (`netsor_gauss::expect_powers`).
+    pub(crate) fn divides_by_forms(&mut self, exprs: &[ExprId]) -> bool {
+        let mut bases = Vec::new();
+        for &expr in exprs {
+            self.graph.pool.visit(expr, &mut |node| match node {
+                Expr::Apply(Func::Sqrt, args) => bases.push(args[0]),
+                Expr::Div(_, b) => bases.push(*b),
+                Expr::Pow(a, p) if !p.is_integer() || p.is_negative() => bases.push(*a),
+                _ => {}
+            });
+        }
+        bases.into_iter().any(|base| self.expander.shape(&self.graph, base).is_nonlinear_polynomial())
+            && !self.all_smooth(exprs)
+    }
+
     /// Whether all functions in the expressions are smooth.
     pub(crate) fn all_smooth(&self, exprs: &[ExprId]) -> bool {
         let mut smooth = true;

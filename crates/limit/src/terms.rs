@@ -85,6 +85,11 @@ impl Shape {
         matches!(self, Shape::Polynomial { degree: Some(1), .. })
     }
 
+    /// Whether the expression is a polynomial in base variables of degree 2 or more.
+    pub(crate) fn is_nonlinear_polynomial(&self) -> bool {
+        matches!(self, Shape::Polynomial { degree: Some(d), .. } if 1 < *d)
+    }
+
     pub(crate) fn is_scalar(&self) -> bool {
         matches!(self, Shape::Scalar)
     }
@@ -98,6 +103,8 @@ pub(crate) const TERM_LIMIT: usize = 200_000;
 pub(crate) struct Expander {
     shapes: FxHashMap<ExprId, Shape>,
     pub(crate) fresh: u32,
+    /// Whether linear forms are kept whole, as functions are.
+    whole: bool,
 }
 
 impl Expander {
@@ -182,6 +189,19 @@ impl Expander {
         Ok(collect(self.expand_node(graph, root, name)?))
     }
 
+    /// As [`Self::expand`], with linear forms of several variables kept in one piece: `h - mean` stays one factor.
+    pub(crate) fn expand_to_forms(
+        &mut self,
+        graph: &mut Graph,
+        root: ExprId,
+        name: &str,
+    ) -> Result<Vec<Term>, LimitError> {
+        self.whole = true;
+        let terms = self.expand(graph, root, name);
+        self.whole = false;
+        terms
+    }
+
     fn expand_node(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
         stacker::maybe_grow(64 * 1024, 4 * 1024 * 1024, || self.expand_node_inner(graph, id, name))
     }
@@ -199,6 +219,15 @@ impl Expander {
             (Expr::Const(value), _) => single(&|t| t.coefficient = value.clone()),
             (_, Shape::Scalar) => single(&|t| t.scalars.push(id)),
             (Expr::Ref(..), _) => single(&|t| t.bare.push(id)),
+            (Expr::Add(..) | Expr::Sub(..) | Expr::Sum(_), shape) if self.whole && shape.is_linear() => {
+                single(&|t| t.opaque.push(id))
+            }
+            // Factors one by one have an order of their own, whatever the order in which they were multiplied.
+            (Expr::Mul(a, b), Shape::Opaque { .. }) if self.whole => {
+                let left = self.expand_node(graph, *a, name)?;
+                let right = self.expand_node(graph, *b, name)?;
+                product(&left, &right, name)
+            }
             (_, Shape::Opaque { .. }) if !self.factors_out(graph, &node) => single(&|t| t.opaque.push(id)),
             (Expr::Neg(a), _) => {
                 let mut terms = self.expand_node(graph, *a, name)?;
