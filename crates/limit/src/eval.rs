@@ -20,7 +20,7 @@ use netsor_ir::index::{Index, for_each_assignment, position};
 use netsor_ir::number::{power_to_f64, print, to_f64};
 use netsor_ir::tape::{Functions, Input, Scratch, Setting, Tape};
 use netsor_ir::{Dim, Instr, Kind, Program, ValueId};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::closed_form::{Separated, flatten, separate, slots_of};
@@ -120,6 +120,8 @@ pub struct Evaluator<'g> {
     sampled: Option<sampled::Sampled>,
     /// Whether an integrand divides by functions of slots.
     powers: FxHashMap<ExprId, bool>,
+    /// Those that were read as polynomials with steps times powers of quadratic forms.
+    with_powers: FxHashSet<ExprId>,
     /// Expectations with powers of quadratic forms, by their names.
     by_name: FxHashMap<Vec<u64>, Option<Estimate>>,
     /// Entries of covariances and parameters, by the positions that they depend on.
@@ -204,6 +206,7 @@ impl<'g> Evaluator<'g> {
             sums: FxHashMap::default(),
             sampled: None,
             powers: FxHashMap::default(),
+            with_powers: FxHashSet::default(),
             by_name: FxHashMap::default(),
             entries: FxHashMap::default(),
             variables: FxHashMap::default(),
@@ -328,7 +331,7 @@ impl<'g> Evaluator<'g> {
         let allowed = self.tolerance.absolute.max(self.tolerance.relative * value.abs());
         // Derivatives of powers of quadratic forms are as many integrals as the covariance has entries: there the
         // sensitivity is taken to be 1.
-        if sum <= NEGLIGIBLE * allowed || self.powers.get(&integrand).is_some_and(|powers| *powers) {
+        if sum <= NEGLIGIBLE * allowed || self.with_powers.contains(&integrand) {
             return sum;
         }
         let (graph, program) = (self.graph, self.program);
@@ -372,6 +375,7 @@ impl<'g> Evaluator<'g> {
             return Ok(None);
         }
         let Some(read) = powers::read(graph, integrand, slots, parameters) else { return Ok(None) };
+        self.with_powers.insert(integrand);
         let name = powers::name(&read, slots, entry);
         if let Some(&known) = self.by_name.get(&name) {
             return Ok(known);
