@@ -131,6 +131,8 @@ pub struct Evaluator<'g> {
     statistics: Statistics,
     /// Made when an error of a covariance is not negligible.
     sensitivities: Option<Box<Sensitivities<'g>>>,
+    /// Whether expectations inherit the errors of their covariances.
+    inherits: bool,
     /// Whether a quotient by what is 0 up to rounding is an error unless its numerator is 0.
     strict: bool,
 }
@@ -212,6 +214,7 @@ impl<'g> Evaluator<'g> {
             variables: FxHashMap::default(),
             statistics: Statistics::default(),
             sensitivities: None,
+            inherits: true,
             strict: false,
         })
     }
@@ -226,6 +229,13 @@ impl<'g> Evaluator<'g> {
     /// The evaluator of derivatives in a covariance, for which 0/0 is no number.
     pub(crate) fn strict(mut self) -> Self {
         self.strict = true;
+        self
+    }
+
+    /// The evaluator of one replicate of many, whose scatter is the error: no errors are carried from integral to
+    /// integral.
+    pub(crate) fn without_inherited_errors(mut self) -> Self {
+        self.inherits = false;
         self
     }
 
@@ -319,7 +329,7 @@ impl<'g> Evaluator<'g> {
         if !estimate.met(&self.tolerance) {
             self.statistics.not_met += 1;
         }
-        let inherited = self.inherited(integrand, estimate.value, lower, parameters);
+        let inherited = if self.inherits { self.inherited(integrand, estimate.value, lower, parameters) } else { 0.0 };
         Ok(Value { value: estimate.value, error: estimate.error + inherited })
     }
 
