@@ -45,6 +45,15 @@ enum OptimizerName {
     Adam,
 }
 
+/// The floating-point numbers of a network.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Precision {
+    /// 32 bits
+    F32,
+    /// 64 bits
+    F64,
+}
+
 fn parametrization(name: &str) -> Result<(String, Parametrization), String> {
     let found = Parametrization::from_name(name);
     let found = found.ok_or_else(|| "expected sp, ntp, mfp, mup or mup-adam".to_owned())?;

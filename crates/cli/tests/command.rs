@@ -273,6 +273,112 @@ fn training_goes_on_from_its_check_point() {
     assert!(error.contains("belongs to another run"), "{error}");
 }
 
+/// Training stops where it diverges, says where, and leaves the last good state, from which a kernel can be taken.
+#[test]
+fn divergence_keeps_the_last_good_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("run.state");
+    let kept = ["--checkpoint", state.to_str().unwrap()];
+    for precision in ["f32", "f64"] {
+        let run =
+            ["train", "--on", "iris", "--width", "32", "--batch", "40", "--epochs", "40", "--precision", precision];
+        let rate = ["--learning-rate", "40", "--loss", "(f - y)^2", "--json"];
+        let error = bad(&[&run[..], &rate, &kept, &["--checkpoint-every", "1"]].concat());
+        assert!(error.contains("diverged in step") && error.contains("root mean square"), "{error}");
+        let ntk = ["ntk", "--on", "iris", "--width", "32", "--points", "3", "--json", "--precision", precision];
+        let kernel = json(&[&ntk[..], &kept].concat());
+        assert!(0 < kernel["steps"].as_u64().unwrap(), "{kernel}");
+        assert!(kernel["ntk"]["mean"].as_array().unwrap().iter().all(|k| k.as_f64().unwrap().is_finite()));
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["run.state"]);
+        std::fs::remove_file(&state).unwrap();
+    }
+}
+
+/// An interrupt ends with code 130 and a whole check-point, from which the run goes on to the numbers of an
+/// uninterrupted one.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_a_whole_check_point() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("run.state");
+    let run = |kept: &[&str]| {
+        let args = ["train", "--on", "iris", "--width", "64", "--batch", "40", "--epochs", "400", "--json"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netsor"));
+        command.args(args).args(["--learning-rate", "0.05"]).args(kept).current_dir(root());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let kept = ["--checkpoint", state.to_str().unwrap()];
+    let mut first = run(&kept).spawn().unwrap();
+    while !state.exists() {
+        assert!(first.try_wait().unwrap().is_none(), "it ended before its first check-point");
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap().success());
+    let first = first.wait_with_output().unwrap();
+    assert_eq!(first.status.code(), Some(130), "{}", text(&first.stderr));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no half file is left");
+    let (rest, whole) = (run(&kept).output().unwrap(), run(&[]).output().unwrap());
+    assert_eq!(text(&first.stdout) + &text(&rest.stdout), text(&whole.stdout));
+}
+
+/// Gradient flow has the losses of descent with short steps, in both precisions, and goes on from its check-point.
+#[test]
+fn gradient_flow_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("run.state");
+    let common = ["train", "--on", "iris", "--width", "16", "--n-train", "30", "--activation", "tanh", "--json"];
+    let losses = |more: &[&str]| -> Vec<f64> {
+        let lines = good(&[&common[..], more].concat());
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| line["train_loss"].as_f64().unwrap()).collect()
+    };
+    let flow = losses(&["--flow", "--time", "2", "--epochs", "2"]);
+    assert_eq!(flow.len(), 3);
+    // 200 steps of 1/100: the error of Euler's method is of the order of a step.
+    let steps = losses(&["--batch", "30", "--learning-rate", "0.01", "--epochs", "200"]);
+    for (time, flow) in flow.iter().enumerate() {
+        let euler = steps[100 * time];
+        assert!((flow - euler).abs() < 0.02 * flow, "{flow} {euler}");
+    }
+    let single = losses(&["--flow", "--time", "2", "--epochs", "2", "--precision", "f32"]);
+    assert!(flow.iter().zip(&single).all(|(a, b)| (a - b).abs() < 1e-4), "{flow:?} {single:?}");
+    let kept = ["--flow", "--time", "2", "--epochs", "2", "--checkpoint", state.to_str().unwrap()];
+    assert_eq!(losses(&kept), flow);
+    assert_eq!(losses(&kept), [0.0; 0], "it is over");
+    let error = bad(&[&common[..], &["--flow", "--momentum", "0.9"]].concat());
+    assert!(error.contains("no momentum"), "{error}");
+}
+
+/// The kernel after steps, its product with a vector, and what is refused.
+#[test]
+fn kernels_at_any_time_of_training() {
+    let ntk = ["ntk", "--on", "iris", "--width", "32", "--points", "2", "--learning-rate", "0.2", "--json"];
+    let after = json(&[&ntk[..], &["--steps", "5"]].concat());
+    assert_eq!(after["steps"], 5);
+    let kernel: Vec<f64> = after["ntk"]["mean"].as_array().unwrap().iter().map(|k| k.as_f64().unwrap()).collect();
+    let start = json(&ntk);
+    assert_ne!(after["ntk"], start["ntk"]);
+    let product = json(&[&ntk[..], &["--steps", "5", "--vector=1,-2,0,0.5,0,3"]].concat());
+    let vector = [1.0, -2.0, 0.0, 0.5, 0.0, 3.0];
+    for (i, found) in product["product"].as_array().unwrap().iter().enumerate() {
+        let expected: f64 = (0..6).map(|j| kernel[6 * i + j] * vector[j]).sum();
+        // Two passes through the network against moments: rounding.
+        assert!((found.as_f64().unwrap() - expected).abs() < 1e-10 * (1.0 + expected.abs()), "{found} {expected}");
+    }
+    let two = json(&[&ntk[..], &["--steps", "5", "--draws", "2"]].concat());
+    assert!(two["ntk"]["standard_error"].is_array());
+    assert!(bad(&[&ntk[..], &["--vector", "1,2"]].concat()).contains("expected 6 finite ones"));
+    // A layer list, and data from a file.
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list.toml");
+    let layers = "input = { inputs = 2, channels = 4 }\n[[layers]]\nop = \"dense\"\n[[layers]]\nop = \"tanh\"\n";
+    std::fs::write(&list, format!("{layers}[[layers]]\nop = \"dense\"\n")).unwrap();
+    let list = [list.to_str().unwrap(), "--on", "data/iris.csv", "--width", "16", "--json"];
+    assert_eq!(json(&[&["ntk", "--points", "2"][..], &list].concat())["size"], 2, "a list has one output");
+}
+
 #[test]
 fn coordinates_are_checked_against_the_exponents() {
     let args = ["coordcheck", "--on", "iris", "--activation", "tanh", "--w-std", "1", "--widths", "64,128,256,512"];
@@ -284,6 +390,47 @@ fn coordinates_are_checked_against_the_exponents() {
     assert_eq!(of("change of h@2 in 2 steps")["predicted"], 0.0);
     assert_eq!(of("f")["predicted"], -0.5);
     assert_eq!(of("change of x@2 in 2 steps")["verdict"], "holds", "{result}");
+}
+
+/// Biases, residual connections and Adam: no prediction fails, those of muP and of the kernel regime differ.
+#[test]
+fn exponents_of_other_networks_and_of_adam() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("residual.netsor");
+    let network = "network residual {
+      axis i = 4
+      data xi[i] : 4
+      param U : n x 4 ~ N(0, 1/4)
+      param b : n ~ N(0, 1)
+      param W : n x n ~ N(0, 1/n)
+      param v : n x 3 ~ N(0, 1/n)
+      h[i] = U * xi[i]
+      x[i] = tanh(h[i] + b)
+      g[i] = W * x[i]
+      y[i] = x[i] + tanh(g[i])
+      output f[i] = v' * y[i]
+    }";
+    std::fs::write(&file, network).unwrap();
+    let of = |more: &[&str]| {
+        let args = ["coordcheck", file.to_str().unwrap(), "--on", "iris", "--batch", "8", "--json", "--steps", "2"];
+        let result = json(&[&args[..], &["--widths", "64,128,256,512"], more].concat());
+        let lines = result["quantities"].as_array().unwrap().clone();
+        assert!(lines.iter().all(|line| line["predicted"].is_number() && line["verdict"] != "fails"), "{result}");
+        let of = |name: &str| lines.iter().find(|line| line["quantity"] == name).unwrap()["predicted"].clone();
+        [of("change of g in 2 steps"), of("change of f in 2 steps")]
+    };
+    let adam = ["--optimizer", "adam", "--learning-rate", "0.01"];
+    assert_eq!(of(&["--parametrization", "mup", "--learning-rate", "0.1"]), [0.0, 0.0]);
+    assert_eq!(of(&["--parametrization", "ntp", "--learning-rate", "0.1"]), [-0.5, 0.0]);
+    assert_eq!(of(&[&["--parametrization", "mup-adam"][..], &adam].concat()), [0.0, 0.0]);
+
+    // A normalisation is a scalar: no prediction, and the reason.
+    let normalised = "moment m[i] = mean(x[i]^2)\n z[i] = x[i] / (1 + m[i])^(1/2)\n g[i] = W * z[i]";
+    std::fs::write(&file, network.replace("g[i] = W * x[i]", normalised)).unwrap();
+    let args = ["coordcheck", file.to_str().unwrap(), "--on", "iris", "--seeds", "2", "--widths", "32,64", "--json"];
+    let result = netsor(&[&args[..], &["--learning-rate", "0.1", "--precision", "f32"]].concat());
+    let result: Value = serde_json::from_slice(&result.stdout).unwrap();
+    assert!(result["unpredicted"].as_str().unwrap().contains("a scalar that the network computes"), "{result}");
 }
 
 #[test]

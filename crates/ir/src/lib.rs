@@ -7,6 +7,7 @@ pub mod calculus;
 mod compose;
 pub mod diagnostic;
 pub mod draw;
+pub mod exponents;
 pub mod expr;
 pub mod func;
 pub mod id;

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use netsor_finite::{CoordinateSize, Inputs, Options, Order, Rate, Trainer, Training, coordinate_sizes, watched};
-use netsor_ir::abc::MlpExponents;
+use netsor_finite::{
+    CoordinateSize, Float, Inputs, Options, Order, Rate, Trainer, Training, coordinate_sizes, watched,
+};
+use netsor_ir::exponents::{NetworkExponents, NoExponents, UpdateRule};
 use netsor_ir::number::power_to_f64;
 use netsor_ir::verify::Verified;
 use netsor_ir::{Network, ValueId};
@@ -16,7 +18,7 @@ use serde_json::json;
 
 use crate::output;
 use crate::task::{ArchitectureArgs, DatasetArgs, input};
-use crate::training::RuleArgs;
+use crate::training::{Precision, RuleArgs};
 
 const AFTER: &str = "\
 Examples:
@@ -25,8 +27,9 @@ Examples:
   netsor coordcheck --on digits --parametrization mup-adam --optimizer adam --learning-rate 0.01
 
 A size is a root mean square over coordinates, points and seeds; an exponent is the slope of its logarithm in that of the
-width. Perceptrons without biases under sgd have predicted exponents, which hold or fail up to the margin; of other
-networks a vector fails that grows with the width. The exit code is 1 if anything fails.";
+width. Layered networks (with biases, residual connections, convolutions, gates, recurrence) have predicted exponents
+under sgd and adam, which hold or fail up to the margin; of other networks a vector fails that grows with the width. The
+exit code is 1 if anything fails.";
 
 /// Check how the sizes of vectors and of their changes in training depend on the width
 #[derive(Args)]
@@ -50,6 +53,9 @@ pub(crate) struct CoordcheckArgs {
     /// Points in the batch
     #[arg(long, value_name = "POINTS", default_value_t = 16)]
     batch: usize,
+    /// Precision of the networks
+    #[arg(long, default_value = "f64")]
+    precision: Precision,
     /// How far an exponent may be from its prediction
     #[arg(long, value_name = "EXPONENT", default_value_t = 0.15)]
     margin: f64,
@@ -71,6 +77,13 @@ struct Line {
 
 /// Measures, fits and compares; exit code 1 if something fails.
 pub(crate) fn run(args: &CoordcheckArgs) -> anyhow::Result<ExitCode> {
+    match args.precision {
+        Precision::F32 => check::<f32>(args),
+        Precision::F64 => check::<f64>(args),
+    }
+}
+
+fn check<T: Float>(args: &CoordcheckArgs) -> anyhow::Result<ExitCode> {
     if args.widths.len() < 2 || args.seeds < 2 || args.steps == 0 {
         bail!("a slope needs two widths, two seeds and a step at least");
     }
@@ -92,7 +105,7 @@ pub(crate) fn run(args: &CoordcheckArgs) -> anyhow::Result<ExitCode> {
         if cancel.is_cancelled() {
             return Err(Interrupted.into());
         }
-        let trainer = Trainer::<f64>::new(&network, &inputs, Options::new(n, seed))?;
+        let trainer = Trainer::<T>::new(&network, &inputs, Options::new(n, seed))?;
         let mut trainer = trainer.with_optimizer(args.rule.optimizer())?;
         let sizes = coordinate_sizes(&mut trainer, &training, &values)?;
         bar.inc(1);
@@ -102,25 +115,35 @@ pub(crate) fn run(args: &CoordcheckArgs) -> anyhow::Result<ExitCode> {
     let rows: Vec<Vec<Vec<CoordinateSize>>> = (0..args.seeds).map(of_seed).collect::<Result<_, _>>()?;
     bar.finish_and_clear();
 
-    let lines = lines(args, &network, &values, &rows)?;
+    let exponents = exponents(args, &network);
+    let lines = lines(args, &network, exponents.as_ref().ok(), &values, &rows)?;
     if let Some(path) = &args.figure {
         output::write_file(path, draw::standalone(&figure(args, &lines)).as_bytes())?;
     }
-    print(args, &lines)?;
+    print(args, &lines, exponents.as_ref().err())?;
     let failed = lines.iter().any(|line| line.verdict == "fails" || line.verdict == "grows");
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What the theory says of the network.
+fn exponents(args: &CoordcheckArgs, network: &Network) -> Result<NetworkExponents, NoExponents> {
+    let optimizer = args.rule.optimizer();
+    let rule = match optimizer.rule {
+        netsor_finite::Rule::Sgd { .. } => UpdateRule::GradientDescent,
+        netsor_finite::Rule::Adam { .. } => UpdateRule::Adam,
+    };
+    NetworkExponents::of(network, rule, optimizer.decay != netsor_finite::Decay::None)
 }
 
 /// The sizes at the start, then the changes in the first step and in the last.
 fn lines(
     args: &CoordcheckArgs,
     network: &Verified<Network>,
+    exponents: Option<&NetworkExponents>,
     values: &[ValueId],
     rows: &[Vec<Vec<CoordinateSize>>],
 ) -> anyhow::Result<Vec<Line>> {
     let x: Vec<f64> = args.widths.iter().map(|&n| n as f64).collect();
-    let sgd = matches!(args.rule.optimizer().rule, netsor_finite::Rule::Sgd { .. });
-    let exponents = MlpExponents::of_network(network).filter(|(e, _)| sgd && e.initialised_well());
     let mut steps = vec![0, 1, args.steps];
     steps.dedup();
     let mut lines = Vec::new();
@@ -142,10 +165,12 @@ fn lines(
                 continue;
             }
             let curve = slope_over_seeds(&x, &samples, Average::RootMeanSquare)?;
-            let predicted = exponents.as_ref().and_then(|(e, layers)| {
-                let layer = layers.iter().find(|(id, _)| *id == value)?.1;
-                Some(0.0 - power_to_f64(prediction(e, layer, step)))
+            let exponent = exponents.and_then(|e| match step {
+                0 => e.size(value),
+                1 => e.change_in_first_step(value),
+                _ => e.change(value),
             });
+            let predicted = exponent.map(|e| 0.0 - power_to_f64(e));
             let slope = &curve.fit.slope;
             let verdict = match predicted {
                 Some(predicted) => {
@@ -165,19 +190,6 @@ fn lines(
     Ok(lines)
 }
 
-/// The exponent `e` of a size `n^-e` of a perceptron: of a vector of layer `layer`, at the start or after steps.
-fn prediction(e: &MlpExponents, layer: usize, step: usize) -> netsor_ir::Power {
-    let hidden = e.r_by_layer.len();
-    match (layer <= hidden, step) {
-        (true, 0) => netsor_ir::Power::from_integer(0),
-        (true, 1) => e.change_in_first_step()[layer - 1],
-        (true, _) => e.change()[layer - 1],
-        (false, 0) => e.output_size(),
-        (false, 1) => e.output_change_in_first_step(),
-        (false, _) => e.output_change(),
-    }
-}
-
 fn figure(args: &CoordcheckArgs, lines: &[Line]) -> Figure {
     let series = |line: &Line| {
         let points = line.curve.points.iter().map(|p| (p.x, p.y));
@@ -193,7 +205,7 @@ fn figure(args: &CoordcheckArgs, lines: &[Line]) -> Figure {
     }
 }
 
-fn print(args: &CoordcheckArgs, lines: &[Line]) -> anyhow::Result<()> {
+fn print(args: &CoordcheckArgs, lines: &[Line], unpredicted: Option<&NoExponents>) -> anyhow::Result<()> {
     if args.json {
         let line = |line: &Line| -> anyhow::Result<serde_json::Value> {
             let slope = &line.curve.fit.slope;
@@ -204,7 +216,10 @@ fn print(args: &CoordcheckArgs, lines: &[Line]) -> anyhow::Result<()> {
             }))
         };
         let lines: Vec<_> = lines.iter().map(line).collect::<anyhow::Result<_>>()?;
-        return output::emit_json(&json!({ "widths": args.widths, "seeds": args.seeds, "quantities": lines }));
+        return output::emit_json(&json!({
+            "widths": args.widths, "seeds": args.seeds, "quantities": lines,
+            "unpredicted": unpredicted.map(NoExponents::to_string),
+        }));
     }
     let last = args.widths.iter().max().copied().unwrap_or_default();
     let head = format!("size at n = {last}");
@@ -222,5 +237,6 @@ fn print(args: &CoordcheckArgs, lines: &[Line]) -> anyhow::Result<()> {
             line.verdict.to_owned(),
         ]);
     }
-    output::emit(&format!("{table}\n"))
+    let note = unpredicted.map_or_else(String::new, |reason| format!("{reason}\n"));
+    output::emit(&format!("{table}\n{note}"))
 }

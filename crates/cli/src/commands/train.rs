@@ -1,4 +1,4 @@
-//! `netsor train`: networks of finite width by stochastic gradient descent or Adam.
+//! `netsor train`: networks of finite width by stochastic gradient descent, Adam or gradient flow.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,14 +6,17 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use netsor_data::{Dataset, Split};
-use netsor_finite::{Epochs, Examples, Float, Inputs, Options, Rate, Trainer};
+use netsor_finite::{
+    Decay, Epochs, Examples, Float, Inputs, Options, Order, Rate, Rule, Trainer, Training, gradient_flow,
+};
 use netsor_lab::{Cancel, Interrupted, format};
+use netsor_num::ode::OdeOptions;
 use netsor_predict::{Mat, accuracy, mean_squared_error};
 use serde_json::json;
 
 use crate::output;
 use crate::task::{ArchitectureArgs, DatasetArgs, input};
-use crate::training::{OwnLoss, RuleArgs};
+use crate::training::{OwnLoss, Precision, RuleArgs};
 
 const AFTER: &str = "\
 Examples:
@@ -21,9 +24,11 @@ Examples:
   netsor train --on iris --zoo mlp --depth 3 --activation tanh --width 512 --parametrization mup
   netsor train --on digits --loss cross-entropy --optimizer adam --parametrization mup-adam --learning-rate 0.01
   netsor train --on digits --width 1024 --epochs 50 --checkpoint run.netsor-state
+  netsor train --on iris --parametrization ntp --width 128 --flow --time 50 --epochs 10
   netsor train my_network.netsor --on data.csv --json > metrics.jsonl
 
-With --json there is one line an epoch. The loss of a batch is the mean over its points; the last batch of an epoch has
+With --flow the steps are infinitely short: dw/dt is minus the gradient of the mean loss of all training points, times
+the learning rate, and an epoch is one of the equal parts of the time. With --json there is one line an epoch. The loss of a batch is the mean over its points; the last batch of an epoch has
 what is left. With --checkpoint a run that was stopped goes on where it was, with the same numbers as if it had not been.";
 
 /// Train a network of finite width
@@ -45,6 +50,15 @@ pub(crate) struct TrainArgs {
     /// Width n
     #[arg(long, value_name = "N", default_value_t = 256)]
     width: usize,
+    /// Gradient flow by an adaptive integrator, instead of steps on batches
+    #[arg(long)]
+    flow: bool,
+    /// Time at the end of the flow
+    #[arg(long, requires = "flow", default_value_t = 10.0)]
+    time: f64,
+    /// Error that a step of the flow may have; 1e-8 by default, 1e-4 in f32
+    #[arg(long, requires = "flow", value_name = "ERROR")]
+    tolerance: Option<f64>,
     /// Passes over the training points
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     epochs: usize,
@@ -74,7 +88,7 @@ pub(crate) struct TrainArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Schedule {
     /// The same in every step
     Constant,
@@ -82,12 +96,6 @@ enum Schedule {
     Linear,
     /// Down to 0 along half a cosine
     Cosine,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Precision {
-    F32,
-    F64,
 }
 
 /// Trains and prints a line an epoch.
@@ -115,24 +123,30 @@ fn train<T: Float>(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     }
     let split = args.dataset.split(args.n_train, args.n_test)?;
     let (n, features, n_outputs) = (split.train.n_points(), split.train.n_features(), split.train.n_outputs());
-    if args.batch == 0 || n < args.batch {
-        bail!("--batch {}: expected 1 to {n}, the number of training points", args.batch);
+    // A flow has one batch.
+    let batch = if args.flow { n } else { args.batch };
+    if batch == 0 || n < batch {
+        bail!("--batch {batch}: expected 1 to {n}, the number of training points");
     }
-    let network = args.rule.network(&*args.architecture.network(features, n_outputs, args.batch)?)?;
-    let first = split.train.inputs().as_slice()[..args.batch * features].to_vec();
+    if args.flow {
+        check_flow(args)?;
+    }
+    let network = args.rule.network(&*args.architecture.network(features, n_outputs, batch)?)?;
+    let first = split.train.inputs().as_slice()[..batch * features].to_vec();
     let inputs = Inputs::new().with(input(&network.program)?, first);
     let trainer = Trainer::<T>::new(&network, &inputs, Options::new(args.width, args.seed))?;
     let mut trainer = trainer.with_optimizer(args.rule.optimizer())?;
     let outputs = trainer.outputs()?;
-    if outputs.len() != 1 || outputs[0].len() != args.batch * n_outputs {
+    if outputs.len() != 1 || outputs[0].len() != batch * n_outputs {
         bail!("`{}` must have one output of {n_outputs} numbers for each of the inputs", network.program.name);
     }
     let loss = args.rule.loss(n_outputs)?;
-    let epochs = Epochs { examples: n, batch: args.batch, seed: Some(args.seed) };
+    let epochs = Epochs { examples: n, batch, seed: Some(args.seed) };
+    let flow = if args.flow { format!(", flow to time {}", args.time) } else { String::new() };
     let note = format!(
-        "{} points of {features} features in batches of {}, {:?} over {} epochs after {}, {}",
+        "{} points of {features} features in batches of {}, {:?} over {} epochs after {}, {}{flow}",
         n,
-        args.batch,
+        batch,
         args.schedule,
         args.epochs,
         args.warmup,
@@ -140,7 +154,25 @@ fn train<T: Float>(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     );
     let mut run = Run { args, trainer, split, loss, epochs, note };
     run.resume()?;
-    run.all_epochs()
+    if args.flow { run.flow() } else { run.all_epochs() }
+}
+
+/// Refuses what a flow does not have.
+fn check_flow(args: &TrainArgs) -> anyhow::Result<()> {
+    let optimizer = args.rule.optimizer();
+    if optimizer.rule != (Rule::Sgd { momentum: 0.0 }) || optimizer.decay != Decay::None {
+        bail!("--flow follows the gradient: it has no momentum, no weight decay and no adam");
+    }
+    if args.schedule != Schedule::Constant || args.warmup != 0 {
+        bail!("--flow has a constant learning rate: leave out --schedule and --warmup");
+    }
+    if !(0.0 < args.time && args.time.is_finite()) {
+        bail!("--time {}: expected a positive number", args.time);
+    }
+    if let Some(tolerance) = args.tolerance.filter(|t| !(0.0 < *t && *t < 1.0)) {
+        bail!("--tolerance {tolerance}: expected a number between 0 and 1");
+    }
+    Ok(())
 }
 
 impl<T: Float> Run<'_, T> {
@@ -152,11 +184,53 @@ impl<T: Float> Run<'_, T> {
         self.trainer.restore(&bytes, &self.note).with_context(context)
     }
 
+    /// Writes a check-point, if the network still has finite outputs: what is on disk is the last good state.
     fn keep(&mut self) -> anyhow::Result<()> {
         match &self.args.checkpoint {
-            Some(path) => output::write_file(path, &self.trainer.checkpoint(&self.note)?),
+            Some(path) => {
+                self.trainer.outputs()?;
+                output::write_file(path, &self.trainer.checkpoint(&self.note)?)
+            }
             None => Ok(()),
         }
+    }
+
+    /// Gradient flow: the time in equal parts, each by the integrator; the parts that are over are the trainer's steps.
+    fn flow(&mut self) -> anyhow::Result<ExitCode> {
+        let Self { args, .. } = *self;
+        let cancel = Cancel::default();
+        cancel.install_ctrl_c()?;
+        let n = self.split.train.n_points();
+        let (inputs, targets) = (self.split.train.inputs().as_slice().to_vec(), self.loss.targets(&self.split.train)?);
+        let examples = Examples::new(self.trainer.network(), n, &inputs, &targets)?;
+        let all: Vec<usize> = (0..n).collect();
+        let rate = Rate::Constant(args.rule.learning_rate / n as f64);
+        let tolerance = args.tolerance.unwrap_or(if T::BYTES == 4 { 1e-4 } else { 1e-8 });
+        let options = OdeOptions::with_tolerance(tolerance);
+        let part = args.time / args.epochs.max(1) as f64;
+        let bar = output::progress(args.epochs, "flow");
+        bar.set_position(self.trainer.steps() as u64);
+        if self.trainer.steps() == 0 {
+            self.report(0, &bar)?;
+        }
+        while self.trainer.steps() < args.epochs {
+            if cancel.is_cancelled() {
+                bar.finish_and_clear();
+                return Err(Interrupted.into());
+            }
+            examples.supply(&mut self.trainer, &all)?;
+            let (loss, targets) = (self.loss.loss(), vec![targets.clone()]);
+            let training = Training { loss, targets, rate: rate.clone(), order: Order::All, steps: 0 };
+            let done = self.trainer.steps();
+            let end = format!("in the flow from time {} on", done as f64 * part);
+            gradient_flow(&mut self.trainer, &training, &[part], &options).context(end)?;
+            self.trainer.set_steps(done + 1);
+            self.keep()?;
+            self.report(done + 1, &bar)?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(ExitCode::SUCCESS)
     }
 
     fn rate(&self) -> Rate {
@@ -212,12 +286,16 @@ impl<T: Float> Run<'_, T> {
         let train = self.score(&self.split.train.clone())?;
         let test = self.score(&self.split.test.clone())?;
         let line = if self.args.json {
-            let steps = self.trainer.steps();
-            let line = json!({
-                "epoch": epoch, "steps": steps, "train_loss": train.loss, "test_loss": test.loss,
+            let mut line = json!({
+                "epoch": epoch, "train_loss": train.loss, "test_loss": test.loss,
                 "train_error": train.error, "test_error": test.error,
                 "train_accuracy": train.accuracy, "test_accuracy": test.accuracy,
             });
+            let (name, value) = match self.args.flow {
+                true => ("time", json!(self.args.time * epoch as f64 / self.args.epochs.max(1) as f64)),
+                false => ("steps", json!(self.trainer.steps())),
+            };
+            line[name] = value;
             format!("{line}\n")
         } else {
             let percent = |a: Option<f64>| a.map_or_else(String::new, |a| format!(", accuracy {:5.1} %", 100.0 * a));
@@ -238,7 +316,7 @@ impl<T: Float> Run<'_, T> {
         let (n, k) = (dataset.n_points(), dataset.n_outputs());
         let targets = self.loss.targets(dataset)?;
         let examples = Examples::new(self.trainer.network(), n, dataset.inputs().as_slice(), &targets)?;
-        let (outputs, loss) = examples.evaluate(&mut self.trainer, self.args.batch, self.loss.loss())?;
+        let (outputs, loss) = examples.evaluate(&mut self.trainer, self.epochs.batch, self.loss.loss())?;
         let f = Mat::from_fn(n, k, |i, j| outputs[i * k + j]);
         let y = netsor_predict::row_major("targets", dataset.targets().as_slice(), n, k)?;
         let accuracy = match dataset.labels() {
