@@ -373,9 +373,11 @@ fn kernels_at_any_time_of_training() {
     // A layer list, and data from a file.
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("list.toml");
-    let layers = "input = { inputs = 2, channels = 4 }\n[[layers]]\nop = \"dense\"\n[[layers]]\nop = \"tanh\"\n";
+    let layers = "input = { inputs = 2, channels = 4 }\n[[layers]]\nop = \"dense\"\n[[layers]]\nop = \"relu\"\n";
     std::fs::write(&list, format!("{layers}[[layers]]\nop = \"dense\"\n")).unwrap();
-    let list = [list.to_str().unwrap(), "--on", "data/iris.csv", "--width", "16", "--json"];
+    let data = folder.path().join("data.csv");
+    std::fs::write(&data, "a,b,c,d,y\n1,2,3,4,0\n2,1,0,1,1\n0,3,1,2,1\n4,1,2,0,0\n").unwrap();
+    let list = [list.to_str().unwrap(), "--on", data.to_str().unwrap(), "--width", "16", "--json"];
     assert_eq!(json(&[&["ntk", "--points", "2"][..], &list].concat())["size"], 2, "a list has one output");
 }
 
