@@ -30,8 +30,9 @@ pub type Functions<'f> = dyn FnMut(&[&[f64]], &mut [&mut [f64]]) + 'f;
 ///     }
 /// });
 /// let c = Covariance::new(2, vec![1.0, 0.5, 0.5, 1.0])?;
-/// let found = Cloud::new(4096, 0).expect(&f, &c)?;
-/// assert!((found.value - 1.5).abs() < found.error && found.error < 0.05);
+/// let found = Cloud::new(65_536, 0).expect(&f, &c)?;
+/// // The error is three standard errors.
+/// assert!((found.value - 1.5).abs() < found.error && found.error < 0.05, "{found:?}");
 /// # Ok::<(), netsor_gauss::GaussError>(())
 /// ```
 #[derive(Clone, Debug)]
