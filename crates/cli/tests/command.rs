@@ -552,3 +552,26 @@ fn transforms_are_applied_in_order() {
     assert_eq!(kernels["results"], serde_json::json!(["ntk", "nngp"]));
     assert!(good(&["transform", "examples/mlp.netsor", "backprop"]).contains("dz_h[i] = W' * dh[i]"));
 }
+
+#[test]
+fn tuning_raises_the_likelihood_and_writes_the_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tuned.netsor");
+    let path = file.to_str().unwrap();
+    let small = ["--on", "diabetes", "--n-train", "20", "--n-test", "20", "--fixed-noise", "--noise", "0.5", "--json"];
+    let relu =
+        [&["tune", "--activation", "relu", "--b-std", "0.5", "--steps", "3", "--out", path], &small[..]].concat();
+    let tuned = json(&relu);
+    let likelihood = |report: &Value, when: &str| report["log_likelihood"][when].as_f64().unwrap();
+    assert!(likelihood(&tuned, "start") < likelihood(&tuned, "tuned"), "{tuned}");
+    assert!(tuned["hyper_parameters"]["noise"].is_null(), "{tuned}");
+    // The file has what was found, to the six digits that are written.
+    let again = json(&[&["tune", path, "--steps", "1"], &small[..]].concat());
+    let difference = likelihood(&again, "start") - likelihood(&tuned, "tuned");
+    assert!(difference.abs() < 1e-4, "{difference}");
+
+    let missing = bad(&[&["tune", "--by", "nobody"], &small[..]].concat());
+    assert!(missing.contains("expected weights, biases, rate:NAME, NAME=START or one of"), "{missing}");
+    let missing = bad(&[&["tune", "--by", "slope=0.1"], &small[..]].concat());
+    assert!(missing.contains("has no single number `data slope`"), "{missing}");
+}
