@@ -59,7 +59,7 @@ fn check(network: &Verified<Network>, input: &str, x: &[f64], (width, seeds): (u
 #[test]
 fn a_perceptron() {
     let paper = HuangYau { points: 2, dim: 2, hidden: 2, activation: Smooth::Tanh, sigma_w: 1.2, sigma_a: 0.8 };
-    check(&paper.network().unwrap(), "x", &[1.0, 0.0, 0.6, 0.8], (192, 60), &tolerance());
+    check(&paper.network().unwrap(), "x", &[1.0, 0.0, 0.6, 0.8], (128, 40), &tolerance());
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_residual_network() {
       output f[i] = v' * x[i]
     }";
     let network = verify_network(parse_network(text).unwrap()).unwrap();
-    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (192, 60), &tolerance());
+    check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (128, 40), &tolerance());
 }
 
 /// Shared weights over positions: every term has a point for each position, and covariances of the second layer are
@@ -136,7 +136,7 @@ fn a_cloud_agrees_with_quadrature() {
     let data = Data::new().with(x, vec![1.0, 0.0, 0.2, 0.6, 0.8, -0.1, -0.3, 0.5, 0.9]);
     let limits = limit_hierarchy(&network, 4).unwrap();
     let exact = limits.evaluate(&data, Some(2), &tolerance()).unwrap();
-    let sampled = limits.evaluate(&data, Some(2), &Integration::Sampled { points: 8192, seed: 1 }).unwrap();
+    let sampled = limits.evaluate(&data, Some(2), &Integration::Sampled { points: 2048, seed: 1 }).unwrap();
     let scale = exact.kernels[1].norm_max();
     let pairs = exact.kernels[1].packed().iter().zip(sampled.kernels[1].packed());
     let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -182,7 +182,7 @@ fn the_effect_of_the_width() {
     let network = paper.network().unwrap();
     let x = network.program.find("x").unwrap();
     let numbers = vec![1.0, 0.0, -0.6, 0.8, 0.3, -1.0];
-    let (targets, times, width) = ([1.5, -1.0], [3.0], 128);
+    let (targets, times, width) = ([1.5, -1.0], [3.0], 96);
     let ode = OdeOptions::with_tolerance(1e-9);
     let limits = limit_hierarchy(&network, 4).unwrap();
     let limits = limits.evaluate(&Data::new().with(x, numbers.clone()), Some(2), &tolerance()).unwrap();
@@ -191,7 +191,7 @@ fn the_effect_of_the_width() {
     let second = hierarchy(&network, 2).unwrap();
     let inputs = Inputs::new().with(x, numbers);
     let (mut shift, mut moved, mut trained) = (Vec::new(), Vec::new(), Vec::new());
-    for seed in 0..150 {
+    for seed in 0..100 {
         let options = KernelOptions::new(width, seed).with_train(2);
         let start = kernels_at(&second, &inputs, &options).unwrap();
         let truth = gradient_flow(&network, &inputs, &targets, &times, &options, &ode).unwrap();
@@ -207,7 +207,7 @@ fn the_effect_of_the_width() {
 
     // Mean and spread of the trained networks, from draws of others that are not trained.
     let options = KernelOptions::new(width, 1_000).with_train(2);
-    let draws = 200;
+    let draws = 128;
     let bars = predict_at_width(&network, &inputs, &limits, &targets, &times, (&options, draws), &ode).unwrap();
     let n = trained.len() as f64;
     for a in 0..3 {
