@@ -45,7 +45,8 @@ impl Exprs {
     /// All occurrences of symbols for which `wanted` holds, in order of first mention inside each scope.
     ///
     /// Weakly, an argument `a` at which the expression jumps contributes `delta(a)` times the jump ([`crate::jumps`]).
-    /// Dirac's delta itself has no derivative here: callers trade it for a density before they differentiate again.
+    /// Dirac's delta itself has no derivative here ([`Exprs::has_delta_of`]): callers trade it for a density before they
+    /// differentiate again.
     ///
     /// Cost: linear in the number of distinct nodes (one reverse sweep a scope), and as much for each place of a jump.
     pub fn occurrences(
@@ -64,6 +65,18 @@ impl Exprs {
                 found.extend(self.smooth_occurrences(argument, seed, Derivative::Pointwise, fresh, wanted));
             }
         }
+        found
+    }
+
+    /// Whether Dirac's delta of something that mentions a wanted symbol is in the expression, which then has no weak
+    /// derivative that is an expression.
+    pub fn has_delta_of(&self, root: ExprId, wanted: &dyn Fn(Symbol) -> bool) -> bool {
+        let mut found = false;
+        self.visit(root, &mut |node| {
+            if let Expr::Apply(Func::Delta, args) = node {
+                found |= self.refs(args[0]).iter().any(|&(symbol, _)| wanted(symbol));
+            }
+        });
         found
     }
 

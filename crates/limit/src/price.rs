@@ -47,7 +47,6 @@ impl Deriver<'_> {
         name: &str,
     ) -> Result<ExprId, LimitError> {
         let deriver = self;
-        let integrand = deriver.linear_in_jumps(integrand);
         let n = (0..).take_while(|k| k * (k + 1) / 2 < covariance.len()).count();
         let lower = |i: usize, j: usize| i.max(j) * (i.max(j) + 1) / 2 + i.min(j);
         let law = Law {
@@ -82,6 +81,11 @@ impl Deriver<'_> {
                 let both = pool.add(stretch[i], stretch[j]);
                 let explained = pool.mul(law.covariance[i][j], both);
                 let weight = pool.sub(d_covariance[lower(i, j)], explained);
+                // A jump along a curve through both variables.
+                let matters = !deriver.graph.pool.is_zero(weight);
+                if matters && deriver.graph.pool.has_delta_of(first[i], &|symbol| symbol == Graph::slot_symbol(j)) {
+                    return Err(LimitError::JumpAlongCurve { name: name.to_owned() });
+                }
                 let mixed = deriver.partial(first[i], Graph::slot_symbol(j));
                 let value = deriver.expect_times(weight, mixed, &law, name)?;
                 total = deriver.graph.pool.add(total, value);
@@ -150,43 +154,6 @@ impl Deriver<'_> {
             }
         });
         smooth
-    }
-
-    /// The integrand with powers of a jump replaced by what they are: `step^2 = step`, so that its weak derivative has no
-    /// product of a jump with its own delta. Any function of `step(x)` is linear in it.
-    fn linear_in_jumps(&mut self, integrand: ExprId) -> ExprId {
-        let mut result = integrand;
-        for id in self.graph.pool.reachable(integrand) {
-            let values = match self.graph.pool.node(id) {
-                Expr::Apply(Func::Step, _) => [0, 1],
-                Expr::Apply(Func::Sign, _) => [-1, 1],
-                _ => continue,
-            };
-            if slots_of(&self.graph, id).is_empty() {
-                continue;
-            }
-            let (with, without) = self.split_factors(result, &|graph, f| graph.pool.reachable(f).contains(&id));
-            let place = self.placeholder();
-            let with = self.graph.pool.replace_term(with, id, place.1);
-            let slope = self.partial(with, place.0);
-            if !self.graph.pool.refs(slope).iter().any(|r| r.0 == place.0) {
-                continue;
-            }
-            let [low, high] = values.map(|value| {
-                let value = self.graph.pool.integer(value);
-                self.graph.pool.replace_term(with, place.1, value)
-            });
-            // low + (high - low) (jump - first) / (second - first)
-            let pool = &mut self.graph.pool;
-            let (first, span) = (pool.integer(values[0]), pool.constant(fraction(1, values[1] - values[0])));
-            let rise = pool.sub(high, low);
-            let share = pool.sub(id, first);
-            let share = pool.mul(span, share);
-            let rise = pool.mul(rise, share);
-            let linear = pool.add(low, rise);
-            result = pool.mul(linear, without);
-        }
-        result
     }
 
     /// A leaf that occurs in no integrand.

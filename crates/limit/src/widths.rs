@@ -307,7 +307,7 @@ impl<'a> Expansion<'a> {
             if ORDERS <= orders.iter().sum::<u32>() as usize {
                 return Err(self.unsettled());
             }
-            let derivative = self.derivative(func, &orders, &points);
+            let derivative = self.derivative(func, &orders, &points)?;
             let factorials: i64 = orders.iter().map(|&k| (1..=i64::from(k)).product::<i64>()).product();
             let inverse = self.graph.pool.constant(netsor_ir::number::fraction(1, factorials));
             let front = self.graph.pool.mul(inverse, derivative);
@@ -327,18 +327,18 @@ impl<'a> Expansion<'a> {
     }
 
     /// The partial derivative of a function, in the weak sense, at `points`.
-    fn derivative(&mut self, func: Func, orders: &[u32], points: &[ExprId]) -> ExprId {
-        let symbolic = self.symbolic_derivative(func, orders);
-        self.graph.pool.replace_refs(symbolic, self.fresh, &mut |_, symbol, _, _| {
+    fn derivative(&mut self, func: Func, orders: &[u32], points: &[ExprId]) -> Result<ExprId, LimitError> {
+        let symbolic = self.symbolic_derivative(func, orders)?;
+        Ok(self.graph.pool.replace_refs(symbolic, self.fresh, &mut |_, symbol, _, _| {
             points.iter().enumerate().find(|&(k, _)| Graph::slot_symbol(k) == symbol).map(|(_, &point)| point)
-        })
+        }))
     }
 
     /// The same over slots in place of the points.
-    fn symbolic_derivative(&mut self, func: Func, orders: &[u32]) -> ExprId {
+    fn symbolic_derivative(&mut self, func: Func, orders: &[u32]) -> Result<ExprId, LimitError> {
         let key = (func, orders.iter().copied().collect());
         if let Some(&known) = self.derivatives.get(&key) {
-            return known;
+            return Ok(known);
         }
         let result = match orders.iter().position(|&k| 0 < k) {
             None => {
@@ -352,14 +352,17 @@ impl<'a> Expansion<'a> {
             Some(k) => {
                 let mut lower: SmallVec<[u32; 2]> = orders.iter().copied().collect();
                 lower[k] -= 1;
-                let lower = self.symbolic_derivative(func, &lower);
+                let lower = self.symbolic_derivative(func, &lower)?;
                 let wanted = |symbol| symbol == Graph::slot_symbol(k);
+                if self.graph.pool.has_delta_of(lower, &wanted) {
+                    return Err(self.unsettled());
+                }
                 let found = self.graph.pool.occurrences(lower, Derivative::Weak, self.fresh, &wanted);
                 self.graph.pool.add_all(found.into_iter().map(|o| o.coefficient))
             }
         };
         self.derivatives.insert(key, result);
-        result
+        Ok(result)
     }
 
     /// The product of two series, down to `floor`.

@@ -179,3 +179,19 @@ fn a_readout_of_several_orders_with_a_vanishing_leading_part_is_refused() {
     let found = Deriver::new(&program).scalar(program.find("r").unwrap());
     assert!(matches!(found, Err(LimitError::MixedReadout { .. })), "{found:?}");
 }
+
+/// A third difference of a kink needs the derivative of a delta, which the expansion does not have.
+#[test]
+fn kinks_are_expanded_to_their_deltas_only() {
+    let source = program(
+        "second = n^(1/2) * (relu(h + n^(-1/2) * v) + relu(h - n^(-1/2) * v) - 2 * relu(h))
+  moment a = mean(n^(1/2) * second)
+  moment b = mean(n^(3/2) * h * v * (relu(h + 3 * n^(-1/2) * v) - 3 * relu(h + 2 * n^(-1/2) * v)
+    + 3 * relu(h + n^(-1/2) * v) - relu(h)))",
+    );
+    // E delta(h) v^2 is the density of h at 0.
+    let variance = limit(&source, "a", &[]).unwrap().powi(-2) / std::f64::consts::TAU;
+    let of_h = limit(&program("moment m = mean(h^2)"), "m", &[]).unwrap();
+    assert!((variance - of_h).abs() < 1e-9, "{variance} {of_h}");
+    assert!(matches!(limit(&source, "b", &[]), Err(LimitError::Expansion { .. })));
+}

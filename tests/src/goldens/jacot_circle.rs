@@ -38,7 +38,7 @@ fn check(file: &Value) -> Result<Checks, Trouble> {
     let words = setup.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let activation = words.filter_map(|word| Activation::from_name(&word.to_lowercase())).next();
     let activation = activation.ok_or_else(|| Trouble::not_covered("`setup` names no activation"))?;
-    if depth < 2.0 || 64.0 < depth || depth.fract() != 0.0 {
+    if !(2.0..=64.0).contains(&depth) || depth.fract() != 0.0 {
         return Err(Trouble::not_covered(format!("a depth of {depth} layers")));
     }
     let gamma = Array::field(file, "gamma", 1)?.finite("gamma")?.numbers;
