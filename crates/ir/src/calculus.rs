@@ -44,7 +44,7 @@ pub enum Derivative {
 impl Exprs {
     /// All occurrences of symbols for which `wanted` holds, in order of first mention inside each scope.
     ///
-    /// Weakly, an argument `a` at which the expression jumps contributes `delta(a)` times the jump ([`crate::jumps`]).
+    /// Weakly, an argument `a` at which the expression jumps contributes `delta(a)` times the jump (module `jumps`).
     /// Dirac's delta itself has no derivative here ([`Exprs::has_delta_of`]): callers trade it for a density before they
     /// differentiate again.
     ///

@@ -2,7 +2,7 @@
 //!
 //! A limit is an expression over data and definitions, and a definition an expectation whose covariance is made of
 //! earlier ones. Forward mode through this graph is exact and symbolic: the derivative of an expectation is again a sum
-//! of expectations, by Price's theorem ([`crate::price`]), so that the result is an expression of the same graph, to be
+//! of expectations, by Price's theorem (module `price`), so that the result is an expression of the same graph, to be
 //! evaluated, compiled to plans over data sets, or differentiated again.
 //!
 //! What the derivative is taken with respect to is a number of the data. Hyper-parameters are such numbers once

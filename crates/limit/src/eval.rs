@@ -3,7 +3,7 @@
 //! Decisions about rank live here and in [`netsor_gauss`], never in `derive`. Each definition is computed once for
 //! each tuple of indices that is asked for. Every number carries an error: that of its own expectations, propagated to
 //! first order through the arithmetic that follows, and through expectations by their exact derivatives in the
-//! covariance ([`crate::price`]); errors that are negligible beside the tolerance enter as they are.
+//! covariance (module `price`); errors that are negligible beside the tolerance enter as they are.
 
 mod plan;
 mod sampled;

@@ -1,6 +1,6 @@
 //! The scalars that programs run on: [`Real`], which is `f32` or `f64`.
 //!
-//! The elementary functions are those of `libm`, and one of [`crate::branchless`], so they give the same bits on every
+//! The elementary functions are those of `libm`, and one of module `branchless`, so they give the same bits on every
 //! platform.
 
 use std::fmt::{Debug, Display};
