@@ -1,0 +1,6 @@
+//! Gaussian expectations.
+
+mod dual;
+mod expect;
+mod powers;
+mod product;

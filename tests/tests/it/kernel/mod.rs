@@ -1,0 +1,3 @@
+//! Compiled kernels.
+
+mod agreement;

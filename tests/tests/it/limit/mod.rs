@@ -1,0 +1,9 @@
+//! The limit engine.
+
+mod feature_learning;
+mod jumps;
+mod networks;
+mod paths;
+mod rules;
+mod training;
+mod widths;

@@ -1,0 +1,5 @@
+//! The neural tangent hierarchy.
+
+mod any_network;
+mod goldens;
+mod limit;

@@ -1,0 +1,3 @@
+//! Prediction from kernels.
+
+mod goldens;
