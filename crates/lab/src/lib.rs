@@ -72,8 +72,8 @@
 //! # What always holds
 //!
 //! - A verdict follows from tests alone, and a test has its margin before it has its data.
-//! - Over a run, the chance of confirming anything wrong is at most [`LEVEL`], and the chance of
-//!   refuting anything right too, whatever the dependence between tests (Holm 1979).
+//! - Over a run, the chance of confirming any claim that is wrong is at most [`LEVEL`], and the chance of
+//!   refuting anything right too, whatever the dependence between tests ([`verdict::judge`]).
 //! - A result on disk is whole, and is used again only for the same configuration.
 //! - The page and the figures are drawn from the summary, and need nothing else.
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::claim::{Claim, Outcome};
 use crate::context::Scale;
 use crate::record::{Ending, Machine, Record};
-use crate::verdict::{Verdict, judge};
+use crate::verdict::{Test, Verdict, judge};
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,14 +119,14 @@ impl ClaimSummary {
 impl Summary {
     /// Judges the tests of all claims together.
     pub(crate) fn judge(&mut self) {
-        let mut tests = Vec::new();
+        let mut claims: Vec<&mut [Test]> = Vec::new();
         for claim in &mut self.claims {
             if let State::Judged { outcome, .. } = &mut claim.state {
-                tests.extend(outcome.tests.iter_mut());
+                claims.push(&mut outcome.tests);
             }
         }
-        self.n_tests = tests.iter().filter(|test| test.p_value.is_some()).count();
-        judge(&mut tests);
+        self.n_tests = claims.iter().flat_map(|tests| tests.iter()).filter(|test| test.p_value.is_some()).count();
+        judge(&mut claims);
         for claim in &mut self.claims {
             if let State::Judged { verdict, outcome } = &mut claim.state {
                 *verdict = outcome.verdict();

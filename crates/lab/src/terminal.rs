@@ -61,8 +61,8 @@ pub fn text(summary: &Summary, coloured: bool) -> String {
     if 0 < summary.n_tests {
         let _ = writeln!(
             out,
-            "p to confirm: of the hypothesis that the prediction is wrong, corrected for {} tests \
-             (Holm); the intervals are not corrected",
+            "p to confirm: of the hypothesis that the prediction is wrong, corrected for the number of claims \
+             (Holm; {} tests in all); the intervals are not corrected",
             summary.n_tests
         );
     }
