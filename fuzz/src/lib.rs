@@ -1,7 +1,7 @@
 //! Fuzz targets: what must hold for any bytes at all.
 //!
 //! A [`Target`] takes bytes and panics if a property fails. The same targets run in three ways: replayed on the corpus
-//! and on everything that ever broke (`cargo test -p netsor-fuzz`), by random mutation on a stable compiler
+//! and on everything that ever broke (`cargo test -p netsor-tests fuzz`), by random mutation on a stable compiler
 //! (`cargo run -p netsor-fuzz`), and guided by coverage (`fuzz/libfuzzer`, which needs `cargo-fuzz`).
 
 pub mod mutate;

@@ -1,6 +1,8 @@
 //! `cargo xtask ci`: what a change must pass besides the tests.
 //! Every step runs even when one before it failed, and the last line says which did.
 
+use std::time::Instant;
+
 use anyhow::{Context, bail};
 
 use crate::{
@@ -26,7 +28,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut failed = Vec::new();
     for (name, step) in STEPS {
         eprintln!("\n== {name}");
-        if let Err(error) = step() {
+        let start = Instant::now();
+        let result = step();
+        eprintln!("== {name}: {:.0} s", start.elapsed().as_secs_f64());
+        if let Err(error) = result {
             eprintln!("{name}: {error:#}");
             failed.push(name);
         }

@@ -5,6 +5,7 @@
 //! `console` and `text` blocks are only shown. Commands that take minutes, or that CI runs by itself, are named and skipped.
 
 use std::process::{Command, Stdio};
+use std::time::Instant;
 use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, bail};
@@ -31,12 +32,14 @@ pub(crate) fn run() -> anyhow::Result<()> {
             }
             println!("{place}: {command}");
             n_run += 1;
+            let start = Instant::now();
             let ran = Command::new("sh")
                 .args(["-eu", "-c", &format!("{PRELUDE}{command}")])
                 .current_dir(&root)
                 .stderr(Stdio::inherit())
                 .output()
                 .context("cannot start sh")?;
+            println!("  {:.1} s", start.elapsed().as_secs_f64());
             let printed = String::from_utf8_lossy(&ran.stdout);
             if !ran.status.success() {
                 eprintln!("{printed}{place}: `{command}` failed ({})", ran.status);
