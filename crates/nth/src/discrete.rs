@@ -48,8 +48,7 @@ pub fn discrete_step(
     let mut factor = 1.0;
     for (k, tensor) in bold.kernels.iter().enumerate().skip(1).take(order) {
         factor *= rate / k as f64;
-        let contracted = (0..k).fold(tensor.packed().to_vec(), |tensor, _| contract(&tensor, &residuals));
-        kernel.iter_mut().zip(contracted).for_each(|(x, d)| *x += factor * d);
+        kernel.iter_mut().zip(tensor.contracted(&residuals)).for_each(|(x, d)| *x += factor * d);
     }
     Ok((f, k2.with_data(kernel)))
 }

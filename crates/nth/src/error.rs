@@ -59,6 +59,12 @@ pub enum NthError {
     /// Kernels of the hierarchy where bold ones are needed.
     #[error("a discrete step needs the bold kernels, whose directions are fixed; take `bold_hierarchy`")]
     LiveKernels,
+    /// Bold kernels where those of the hierarchy are needed.
+    #[error("truncation at p = {p} needs kernels whose directions move; these are bold ones: take `hierarchy`")]
+    FrozenKernels {
+        /// The order of the truncation.
+        p: usize,
+    },
     /// A list of numbers of the wrong length.
     #[error("{what} needs {expected} numbers, {found} were given")]
     Length {
@@ -79,11 +85,11 @@ pub enum NthError {
         /// What was given.
         found: f64,
     },
-    /// A truncation with rates of very different size.
+    /// A truncation with rates of very different size, asked for in a form that takes an explicit method.
     #[error(
         "the truncated hierarchy is stiff at time {t}: the kernel drives some residuals at a rate of about {rate:.3e}, \
-         and an explicit method has to follow it however smooth the solution; stop earlier, scale inputs or outputs \
-         down, or take p = 2 in closed form (`netsor predict --time`)"
+         and an explicit method has to follow it however smooth the solution; ask for the solution at given times \
+         (`Truncated::solve`, which has a method for that), or stop earlier"
     )]
     Stiff {
         /// When it was noticed.

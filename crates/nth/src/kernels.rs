@@ -2,161 +2,9 @@
 
 use netsor_finite::{Inputs, Options, State, execute};
 use netsor_ir::program::{Instr, Kind, Program, ValueId};
+use netsor_ir::transform::DirectionMode;
 
-use crate::{Hierarchy, NthError};
-
-/// `K^(r)` on test and training points: the first two arguments run over all points, the others over the training
-/// points. Symmetric in the first two arguments, and stored once for both orders.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KernelTensor {
-    points: usize,
-    train: usize,
-    order: usize,
-    data: Vec<f64>,
-}
-
-impl KernelTensor {
-    /// From numbers in the order of [`KernelTensor::packed`], of the same shape as `self`.
-    pub(crate) fn with_data(&self, data: Vec<f64>) -> Self {
-        debug_assert_eq!(data.len(), self.data.len());
-        Self { data, ..*self }
-    }
-
-    /// From all entries `full[a, b, c, ..]`, each index over all `points`, the last fastest.
-    ///
-    /// The lower triangle is kept: exact arithmetic has both equal, the rounding of the two differs.
-    pub(crate) fn from_full(full: &[f64], points: usize, train: usize, order: usize) -> Self {
-        let later = order - 2;
-        let mut data = Vec::with_capacity(points * (points + 1) / 2 * train.pow(later as u32));
-        let block = points.pow(later as u32);
-        for b in 0..points {
-            for a in 0..=b {
-                let start = (b * points + a) * block;
-                push_train(&full[start..start + block], points, train, later, &mut data);
-            }
-        }
-        Self { points, train, order, data }
-    }
-
-    /// From a function of the arguments, called for every stored entry in order.
-    pub(crate) fn from_entries<E>(
-        points: usize,
-        train: usize,
-        order: usize,
-        mut entry: impl FnMut(&[usize]) -> Result<f64, E>,
-    ) -> Result<Self, E> {
-        let block = train.pow(order as u32 - 2);
-        let mut data = Vec::with_capacity(points * (points + 1) / 2 * block);
-        let mut arguments = vec![0; order];
-        for b in 0..points {
-            for a in 0..=b {
-                for mut later in 0..block {
-                    (arguments[0], arguments[1]) = (a, b);
-                    for argument in arguments[2..].iter_mut().rev() {
-                        *argument = later % train;
-                        later /= train;
-                    }
-                    data.push(entry(&arguments)?);
-                }
-            }
-        }
-        Ok(Self { points, train, order, data })
-    }
-
-    /// The order `r`.
-    pub fn order(&self) -> usize {
-        self.order
-    }
-
-    /// Test and training points.
-    pub fn n_points(&self) -> usize {
-        self.points
-    }
-
-    /// Training points, which come first.
-    pub fn n_train(&self) -> usize {
-        self.train
-    }
-
-    /// Numbers for one pair of first arguments.
-    pub fn block_len(&self) -> usize {
-        self.train.pow(self.order as u32 - 2)
-    }
-
-    /// All stored numbers: pairs `(a, b)` with `a <= b` in the order (0,0), (0,1), (1,1), (0,2), ..., and for each the
-    /// later arguments, the last fastest.
-    pub fn packed(&self) -> &[f64] {
-        &self.data
-    }
-
-    /// The entries `K(a, b, ..)` for all later arguments.
-    ///
-    /// # Panics
-    /// If `a` or `b` is no point.
-    pub fn block(&self, a: usize, b: usize) -> &[f64] {
-        let len = self.block_len();
-        let pair = pair(a, b);
-        &self.data[pair * len..(pair + 1) * len]
-    }
-
-    /// One entry.
-    ///
-    /// # Panics
-    /// If the number of arguments is not the order, or one is out of range.
-    pub fn get(&self, arguments: &[usize]) -> f64 {
-        assert_eq!(arguments.len(), self.order, "a kernel of order r has r arguments");
-        let later = arguments[2..].iter().fold(0, |at, &c| {
-            assert!(c < self.train, "later arguments are training points");
-            at * self.train + c
-        });
-        self.block(arguments[0], arguments[1])[later]
-    }
-
-    /// The largest absolute value.
-    pub fn norm_max(&self) -> f64 {
-        self.data.iter().fold(0.0, |m, x| m.max(x.abs()))
-    }
-
-    /// The mean over all index tuples.
-    pub fn mean(&self) -> f64 {
-        self.mean_of(|x| x)
-    }
-
-    /// The root mean square over all index tuples.
-    pub fn norm_rms(&self) -> f64 {
-        self.mean_of(|x| x * x).sqrt()
-    }
-
-    /// The mean of `f` over all index tuples: pairs of different first arguments count twice.
-    fn mean_of(&self, f: impl Fn(f64) -> f64) -> f64 {
-        let len = self.block_len();
-        let mut sum = 0.0;
-        for b in 0..self.points {
-            for a in 0..=b {
-                let weight = if a == b { 1.0 } else { 2.0 };
-                sum += weight * self.block(a, b).iter().map(|&x| f(x)).sum::<f64>();
-            }
-        }
-        sum / (self.points * self.points * len) as f64
-    }
-}
-
-/// The position of the pair `{a, b}` in packed storage.
-pub(crate) fn pair(a: usize, b: usize) -> usize {
-    let (low, high) = if a <= b { (a, b) } else { (b, a) };
-    high * (high + 1) / 2 + low
-}
-
-fn push_train(block: &[f64], points: usize, train: usize, axes: usize, out: &mut Vec<f64>) {
-    if axes == 0 {
-        out.extend_from_slice(block);
-        return;
-    }
-    let len = block.len() / points;
-    for c in 0..train {
-        push_train(&block[c * len..(c + 1) * len], points, train, axes - 1, out);
-    }
-}
+use crate::{Hierarchy, KernelTensor, Later, NthError};
 
 /// The output and the kernels at one set of parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -271,7 +119,11 @@ pub fn kernels_at(hierarchy: &Hierarchy, inputs: &Inputs, options: &KernelOption
     wanted.extend(hierarchy.parts.values());
     let run = Options::new(options.width, options.seed);
     let state: State<f64> = execute(&hierarchy.program, inputs, &wanted, &run)?;
-    let tensor = |v, order| KernelTensor::from_full(&state.numbers(v), points, train, order);
+    let later = match hierarchy.mode {
+        DirectionMode::Live => Later::Ordered,
+        DirectionMode::Frozen => Later::Symmetric,
+    };
+    let tensor = |v, order| KernelTensor::from_full(&state.numbers(v), points, train, order, later);
     Ok(Kernels {
         f: state.numbers(hierarchy.output),
         n_examples,

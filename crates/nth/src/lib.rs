@@ -48,17 +48,20 @@
 //!
 //! Invariants: activations with kinks are refused; memory is estimated before it is taken; the first arguments run
 //! over all points, later ones over training points, which come first; kernels are symmetric in the first two
-//! arguments and stored once.
+//! arguments, bold ones in the others too, and stored once.
 
 mod assumptions;
 mod at_width;
 mod discrete;
 mod error;
+mod fast;
 mod flow;
 mod hierarchy;
 mod kernels;
 mod limit;
 mod paper;
+mod semi_implicit;
+mod tensor;
 mod truncated;
 mod width_correction;
 
@@ -68,8 +71,9 @@ pub use discrete::discrete_step;
 pub use error::NthError;
 pub use flow::{NetworkPath, gradient_flow, gradient_step};
 pub use hierarchy::{Hierarchy, bold_hierarchy, hierarchy};
-pub use kernels::{KernelOptions, KernelTensor, Kernels, estimated_bytes, kernels_at};
+pub use kernels::{KernelOptions, Kernels, estimated_bytes, kernels_at};
 pub use limit::{Integration, LimitHierarchy, LimitKernels, limit_hierarchy};
 pub use paper::{HuangYau, Smooth};
+pub use tensor::{KernelTensor, Later};
 pub use truncated::{DensePath, Truncated, TruncatedPath};
 pub use width_correction::{WidthCorrection, width_correction};

@@ -28,7 +28,6 @@
 use netsor_num::ode::{OdeOptions, solve};
 
 use crate::flow::check_targets;
-use crate::kernels::pair;
 use crate::{KernelTensor, LimitKernels, NthError};
 
 /// The kernel regime's mean prediction and the leading effect of the width on it.
@@ -44,20 +43,22 @@ pub struct WidthCorrection {
     pub kernel_shift: Vec<KernelTensor>,
 }
 
-/// One flow of the limiting kernel, driven by a tensor of third and one of fourth order.
-struct Run<'a> {
-    weight: f64,
-    third: Option<Vec<f64>>,
-    fourth: Option<&'a KernelTensor>,
+/// One flow of the limiting kernel, and its share in the means over `f_0`.
+struct Run {
     residuals: Vec<f64>,
+    /// In the mean of what is driven by `n K4`.
+    fourth: f64,
+    /// In the mean of what is driven by `n K3`: the argument `e` of `S(.., e)`, and the weight.
+    third: Option<(usize, f64)>,
 }
 
 /// The mean prediction of the kernel regime under gradient flow of `1/(2N) sum (f - y)^2`, with the coefficient of
 /// `1/n` in the mean effect of the kernel's movement, at times that ascend from 0 or later.
 ///
-/// Cost: `6 N + 1` ordinary differential equations of dimension about `N^2`. The mean over `f_0` is exact: the
-/// solution is a polynomial of third degree in `f_0`, and the equations are solved at the points of a rule that is
-/// exact for those.
+/// Cost: one ordinary differential equation with `6 N^3` unknowns for `N` training points, whose slope takes `6 N^4`
+/// products. The mean over `f_0` is exact: the solution is a polynomial of third degree in `f_0`, and the equations are
+/// solved at the points of a rule that is exact for those. `n K4` and `S` enter linearly, so that they are contracted
+/// with means over the rule, and not at each of its points.
 ///
 /// # Errors
 /// [`NthError::Missing`] if the limits have no fourth order, no NNGP kernel or untrained readouts; targets that do not
@@ -81,35 +82,18 @@ pub fn width_correction(
         .ok_or_else(|| missing("covariance of K^(3) with the output", "train every readout of the network"))?;
     check_targets(targets, theta.n_train())?;
     let train = theta.n_train();
-    let runs = runs(sigma, with_output, fourth, targets);
-
+    let runs = runs(sigma, targets);
     let points = theta.n_points();
-    let pairs = points * (points + 1) / 2;
-    let mut shift = vec![vec![0.0; points]; times.len()];
-    let mut kernel_shift = vec![vec![0.0; pairs]; times.len()];
-    let mut f = Vec::new();
-    for (number, run) in runs.iter().enumerate() {
-        let flow = Flow { theta, run, n: limits.n_examples as f64, train, points };
-        let mut start = vec![0.0; points + train + train * train + points];
-        start[..train].copy_from_slice(&run.residuals);
-        let solution = solve(|_, state, slopes| flow.slopes(state, slopes), &start, times, ode)?;
-        for (k, state) in solution.states.iter().enumerate() {
-            let moved = &state[state.len() - points..];
-            shift[k].iter_mut().zip(moved).for_each(|(s, d)| *s += run.weight * d);
-            let kernel = flow.kernel_change(state);
-            kernel_shift[k].iter_mut().zip(kernel).for_each(|(s, d)| *s += run.weight * d);
-        }
-        // The first run starts from f_0 = 0.
-        if number == 0 {
-            let y = |a: usize| targets.get(a).copied().unwrap_or(0.0);
-            f = solution.states.iter().map(|s| (0..points).map(|a| s[a] + y(a)).collect()).collect();
-        }
-    }
+    let flow = Flow { theta, fourth, third: with_output, runs: &runs, n: limits.n_examples as f64, train, points };
+    let solution = solve(|_, state, slopes| flow.slopes(state, slopes), &flow.start(), times, ode)?;
+    let of_points = |from: usize| -> Vec<Vec<f64>> {
+        solution.states.iter().map(|state| state[from..from + points].to_vec()).collect()
+    };
     Ok(WidthCorrection {
         times: times.to_vec(),
-        f,
-        shift,
-        kernel_shift: kernel_shift.into_iter().map(|data| theta.with_data(data)).collect(),
+        f: of_points(0),
+        shift: of_points(points),
+        kernel_shift: solution.states.iter().map(|state| theta.with_data(flow.kernel_shift(state))).collect(),
     })
 }
 
@@ -118,83 +102,133 @@ pub fn width_correction(
 /// For a polynomial `C` of third degree, `E C(f_0 - y) = C(-y) + 1/2 sum_e D^2 C(-y)[e, Sigma e]`, and
 /// `D^2 C(x)[u, v]` is a quarter of `C(x + u + v) + C(x - u - v) - C(x + u - v) - C(x - u + v)`. For a quadratic `G`
 /// driven by `K3`, `E G = sum_e D G_e(-y)[e]`, where `G_e` is driven by `S(.., e)`.
-fn runs<'a>(
-    sigma: &KernelTensor,
-    with_output: &KernelTensor,
-    fourth: &'a KernelTensor,
-    targets: &[f64],
-) -> Vec<Run<'a>> {
+fn runs(sigma: &KernelTensor, targets: &[f64]) -> Vec<Run> {
     let start: Vec<f64> = targets.iter().map(|y| -y).collect();
-    let mut runs = vec![Run { weight: 1.0, third: None, fourth: Some(fourth), residuals: start.clone() }];
+    let mut runs = vec![Run { residuals: start.clone(), fourth: 1.0, third: None }];
     for e in 0..targets.len() {
         let at = |u: f64, v: f64| -> Vec<f64> {
             let unit = |k| if k == e { u } else { 0.0 };
             start.iter().enumerate().map(|(k, r)| r + unit(k) + v * sigma.get(&[k, e])).collect()
         };
         for (u, v) in [(1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0)] {
-            runs.push(Run { weight: u * v / 8.0, third: None, fourth: Some(fourth), residuals: at(u, v) });
+            runs.push(Run { residuals: at(u, v), fourth: u * v / 8.0, third: None });
         }
-        let slice: Vec<f64> = with_output.packed().iter().skip(e).step_by(targets.len()).copied().collect();
         for u in [1.0, -1.0] {
-            runs.push(Run { weight: u / 2.0, third: Some(slice.clone()), fourth: None, residuals: at(u, 0.0) });
+            runs.push(Run { residuals: at(u, 0.0), fourth: 0.0, third: Some((e, u / 2.0)) });
         }
     }
     runs
 }
 
-/// The state is `[r on all points (on test points: f), R, int R r', delta f]`.
+/// The flows of all runs, and the mean of what they drive. The state is `[f from f_0 = 0, mean n delta f]` on all points,
+/// and for each run `[r, R, int R r']` on the training points.
 struct Flow<'a> {
     theta: &'a KernelTensor,
-    run: &'a Run<'a>,
+    fourth: &'a KernelTensor,
+    third: &'a KernelTensor,
+    runs: &'a [Run],
     n: f64,
     train: usize,
     points: usize,
 }
 
+/// The parts of a run's state: `r`, `R`, and `int R_d r_c` at `[c, d]`.
+struct Parts<'s> {
+    residuals: &'s [f64],
+    integral: &'s [f64],
+    products: &'s [f64],
+}
+
 impl Flow<'_> {
+    fn run_len(&self) -> usize {
+        2 * self.train + self.train * self.train
+    }
+
+    fn start(&self) -> Vec<f64> {
+        let mut start = vec![0.0; 2 * self.points];
+        for run in self.runs {
+            start.extend(&run.residuals);
+            start.resize(start.len() + self.train + self.train * self.train, 0.0);
+        }
+        start
+    }
+
+    fn parts<'s>(&self, state: &'s [f64]) -> impl Iterator<Item = (&Run, Parts<'s>)> {
+        let train = self.train;
+        self.runs.iter().zip(state[2 * self.points..].chunks_exact(self.run_len())).map(move |(run, own)| {
+            let (residuals, rest) = own.split_at(train);
+            let (integral, products) = rest.split_at(train);
+            (run, Parts { residuals, integral, products })
+        })
+    }
+
     fn slopes(&self, state: &[f64], slopes: &mut [f64]) {
         let (points, train) = (self.points, self.train);
-        let (r, rest) = state.split_at(points);
-        let (r_train, (integral, rest)) = (&r[..train], rest.split_at(train));
-        let moved = &rest[train * train..];
-        let (dr, rest) = slopes.split_at_mut(points);
-        let (d_integral, rest) = rest.split_at_mut(train);
-        let (d_products, d_moved) = rest.split_at_mut(train * train);
-        let change = self.kernel_change(state);
-        for a in 0..points {
-            let (mut own, mut other) = (0.0, 0.0);
-            for (b, r) in r_train.iter().enumerate() {
-                let theta = self.theta.block(a, b)[0];
-                own += theta * r;
-                other += theta * moved[b] + change[pair(a, b)] * r;
+        let (d_points, d_runs) = slopes.split_at_mut(2 * points);
+        // Means over the rule: of int R_d r_c times r_b at [b, c, d], and of R_c r_b at [b, c, e].
+        let (mut cubic, mut quadratic) = (vec![0.0; train.pow(3)], vec![0.0; train.pow(3)]);
+        for ((run, own), d_own) in self.parts(state).zip(d_runs.chunks_exact_mut(self.run_len())) {
+            let (d_residuals, rest) = d_own.split_at_mut(train);
+            let (d_integral, d_products) = rest.split_at_mut(train);
+            for (a, slope) in d_residuals.iter_mut().enumerate() {
+                *slope = self.pull(a, own.residuals);
             }
-            dr[a] = -own / self.n;
-            d_moved[a] = -other / self.n;
+            d_integral.copy_from_slice(own.residuals);
+            for (row, r) in d_products.chunks_exact_mut(train).zip(own.residuals) {
+                row.iter_mut().zip(own.integral).for_each(|(slot, big)| *slot = r * big);
+            }
+            if run.fourth != 0.0 {
+                for (block, r) in cubic.chunks_exact_mut(train * train).zip(own.residuals) {
+                    let weight = run.fourth * r;
+                    block.iter_mut().zip(own.products).for_each(|(slot, x)| *slot += weight * x);
+                }
+            }
+            if let Some((e, weight)) = run.third {
+                for (block, r) in quadratic.chunks_exact_mut(train * train).zip(own.residuals) {
+                    let slots = block.iter_mut().skip(e).step_by(train);
+                    slots.zip(own.integral).for_each(|(slot, big)| *slot += weight * r * big);
+                }
+            }
         }
-        d_integral.copy_from_slice(r_train);
-        for (c, r) in r_train.iter().enumerate() {
-            for (d, big) in integral.iter().enumerate() {
-                d_products[c * train + d] = r * big;
-            }
+        // The first run is that from f_0 = 0; it and the mean have test points as well.
+        let first = &state[2 * points..2 * points + train];
+        let moved = &state[points..points + train];
+        let block = train * train;
+        for a in 0..points {
+            d_points[a] = self.pull(a, first);
+            let driven: f64 = (0..train)
+                .map(|b| {
+                    let means = b * block..(b + 1) * block;
+                    dot(self.fourth.block(a, b), &cubic[means.clone()]) / (self.n * self.n)
+                        - dot(self.third.block(a, b), &quadratic[means]) / self.n
+                })
+                .sum();
+            d_points[points + a] = self.pull(a, moved) - driven / self.n;
         }
     }
 
-    /// `n (K2_t - K2_0)` for all pairs.
-    fn kernel_change(&self, state: &[f64]) -> Vec<f64> {
-        let (train, integral) = (self.train, &state[self.points..]);
-        let products = &integral[train..train + train * train];
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-        let mut change = vec![0.0; self.points * (self.points + 1) / 2];
-        if let Some(third) = &self.run.third {
-            for (slot, row) in change.iter_mut().zip(third.chunks_exact(train)) {
-                *slot -= dot(row, integral) / self.n;
-            }
-        }
-        if let Some(fourth) = self.run.fourth {
-            for (slot, row) in change.iter_mut().zip(fourth.packed().chunks_exact(train * train)) {
-                *slot += dot(row, products) / (self.n * self.n);
-            }
-        }
-        change
+    /// `-1/n sum_b Theta(a, b) r_b`.
+    fn pull(&self, a: usize, residuals: &[f64]) -> f64 {
+        -residuals.iter().enumerate().map(|(b, r)| self.theta.block(a, b)[0] * r).sum::<f64>() / self.n
     }
+
+    /// The mean of `n (K2_t - K2_0)` for all pairs.
+    fn kernel_shift(&self, state: &[f64]) -> Vec<f64> {
+        let block = self.train * self.train;
+        let (mut products, mut integrals) = (vec![0.0; block], vec![0.0; block]);
+        for (run, own) in self.parts(state) {
+            products.iter_mut().zip(own.products).for_each(|(slot, x)| *slot += run.fourth * x);
+            if let Some((e, weight)) = run.third {
+                let slots = integrals.iter_mut().skip(e).step_by(self.train);
+                slots.zip(own.integral).for_each(|(slot, x)| *slot += weight * x);
+            }
+        }
+        let rows = self.fourth.packed().chunks_exact(block).zip(self.third.packed().chunks_exact(block));
+        rows.map(|(fourth, third)| dot(fourth, &products) / (self.n * self.n) - dot(third, &integrals) / self.n)
+            .collect()
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
 }

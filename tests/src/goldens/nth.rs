@@ -104,12 +104,6 @@ pub(super) fn activation(name: &str) -> Result<Smooth, Trouble> {
     })
 }
 
-/// All entries `K(a, b, ..)` in the order of the file.
-fn full(tensor: &KernelTensor) -> Vec<f64> {
-    let n = tensor.n_points();
-    (0..n * n).flat_map(|k| tensor.block(k / n, k % n)).copied().collect()
-}
-
 fn check(case: &Value) -> Result<Checks, Trouble> {
     let problem = Problem::read(case)?;
     let mut checks = Checks::default();
@@ -170,7 +164,7 @@ fn compare(
 ) -> Result<(), Trouble> {
     let at = format!("{what} at t = {}", float(state, "t")?);
     checks.all_close(&format!("f, {at}"), f, &Array::shaped(state, "f", &[problem.points])?.numbers, FLOWS)?;
-    checks.all_close(&format!("K2, {at}"), &full(kernel), &problem.array(state, "K2", 2)?, FLOWS)
+    checks.all_close(&format!("K2, {at}"), &kernel.dense(), &problem.array(state, "K2", 2)?, FLOWS)
 }
 
 fn static_kernels(
@@ -184,11 +178,11 @@ fn static_kernels(
     checks.all_close("f", &start.f, &f, KERNELS)?;
     for r in 2..=given {
         let found = start.of_order(r).map_err(Trouble::failed)?;
-        checks.all_close(&format!("K{r}"), &full(found), &problem.array(case, &format!("K{r}"), r)?, KERNELS)?;
+        checks.all_close(&format!("K{r}"), &found.dense(), &problem.array(case, &format!("K{r}"), r)?, KERNELS)?;
     }
     if optional(case, "G_layers").is_some() {
         let shape = [start.parts.len(), problem.points, problem.points];
-        let layers: Vec<f64> = start.parts.iter().flat_map(|(_, part)| full(part)).collect();
+        let layers: Vec<f64> = start.parts.iter().flat_map(|(_, part)| part.dense()).collect();
         checks.all_close("G_layers", &layers, &Array::shaped(case, "G_layers", &shape)?.numbers, KERNELS)?;
     }
     for r in 3..=MAX_ORDER {
@@ -196,7 +190,7 @@ fn static_kernels(
         if optional(case, &name).is_some() {
             let program = bold_hierarchy(&problem.network, r).map_err(Trouble::failed)?;
             let bold = kernels_at(&program, &problem.inputs, &problem.options).map_err(Trouble::failed)?;
-            checks.all_close(&name, &full(&bold.kernels[r - 2]), &problem.array(case, &name, r)?, KERNELS)?;
+            checks.all_close(&name, &bold.kernels[r - 2].dense(), &problem.array(case, &name, r)?, KERNELS)?;
         }
     }
     Ok(())
@@ -211,7 +205,7 @@ fn slopes(case: &Value, problem: &Problem, start: &Kernels, checks: &mut Checks)
     for (k, found) in dk.iter().enumerate() {
         let name = format!("dt_K{}", k + 2);
         if optional(case, &name).is_some() {
-            checks.all_close(&name, &full(found), &problem.array(case, &name, k + 2)?, KERNELS)?;
+            checks.all_close(&name, &found.dense(), &problem.array(case, &name, k + 2)?, KERNELS)?;
         }
     }
     Ok(())
@@ -225,7 +219,7 @@ fn discrete(case: &Value, problem: &Problem, checks: &mut Checks) -> Result<(), 
     let points = problem.points;
     checks.all_close("f_next", &f, &Array::shaped(step, "f_next", &[points])?.numbers, KERNELS)?;
     let kernel = problem.kernels(&after, 2)?.kernels.remove(0);
-    checks.all_close("K2_next", &full(&kernel), &problem.array(step, "K2_next", 2)?, KERNELS)?;
+    checks.all_close("K2_next", &kernel.dense(), &problem.array(step, "K2_next", 2)?, KERNELS)?;
 
     let program = bold_hierarchy(&problem.network, 5).map_err(Trouble::failed)?;
     let bold = kernels_at(&program, &problem.inputs, &problem.options).map_err(Trouble::failed)?;
@@ -234,7 +228,7 @@ fn discrete(case: &Value, problem: &Problem, checks: &mut Checks) -> Result<(), 
     let of_kernel = Array::shaped(step, "K2_taylor_orders_0_1_2_3", &[4, points, points])?.numbers;
     for (order, expected) in of_kernel.chunks(points * points).enumerate() {
         let (f, kernel) = series(order)?;
-        checks.all_close(&format!("series of K2 to order {order}"), &full(&kernel), expected, KERNELS)?;
+        checks.all_close(&format!("series of K2 to order {order}"), &kernel.dense(), expected, KERNELS)?;
         if 0 < order {
             let expected = &of_f[(order - 1) * points..order * points];
             checks.all_close(&format!("series of f to order {order}"), &f, expected, KERNELS)?;

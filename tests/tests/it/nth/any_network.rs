@@ -4,8 +4,8 @@ use netsor_finite::Inputs;
 use netsor_ir::verify::{Verified, verify_network};
 use netsor_ir::{Network, ValueId};
 use netsor_nth::{
-    Hierarchy, HuangYau, KernelOptions, NthError, Smooth, Truncated, estimated_bytes, gradient_step, hierarchy,
-    kernels_at,
+    Hierarchy, HuangYau, KernelOptions, NthError, Smooth, Truncated, bold_hierarchy, estimated_bytes, gradient_step,
+    hierarchy, kernels_at,
 };
 use netsor_zoo::{Activation, Conv1d, Mlp, Tied};
 
@@ -165,5 +165,8 @@ fn refusals() {
     assert!(matches!(Truncated::new(&kernels, &[0.0, f64::NAN], 3), Err(NthError::Number { .. })));
     let two = Truncated::new(&kernels, &[0.0, 1.0], 2).unwrap();
     assert!(two.solve_reduced(&[1.0], &netsor_num::ode::OdeOptions::default()).is_err());
+    let bold = kernels_at(&bold_hierarchy(&tanh, 4).unwrap(), &inputs, &KernelOptions::new(4, 0)).unwrap();
+    assert!(matches!(Truncated::new(&bold, &[0.0, 1.0], 4), Err(NthError::FrozenKernels { p: 4 })));
+    assert!(Truncated::new(&bold, &[0.0, 1.0], 3).is_ok(), "bold K^(3) is K^(3)");
     assert!(two.solve(&[-1.0], &netsor_num::ode::OdeOptions::default()).is_err());
 }

@@ -1,8 +1,8 @@
 //! Explicit weights against JAX: kernels, dynamics and discrete steps (`nth_goldens.json`).
 
 use netsor_nth::{
-    HuangYau, KernelOptions, KernelTensor, Smooth, Truncated, bold_hierarchy, discrete_step, gradient_flow,
-    gradient_step, hierarchy, kernels_at,
+    HuangYau, KernelOptions, Smooth, Truncated, bold_hierarchy, discrete_step, gradient_flow, gradient_step, hierarchy,
+    kernels_at,
 };
 use netsor_num::ode::OdeOptions;
 use serde_json::Value;
@@ -57,12 +57,6 @@ fn close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// All entries `K(a, b, ..)` in the order of the file.
-fn full(tensor: &KernelTensor) -> Vec<f64> {
-    let n = tensor.n_points();
-    (0..n * n).flat_map(|k| tensor.block(k / n, k % n).to_vec()).collect()
-}
-
 /// The tolerance that the file states.
 const KERNELS: f64 = 1e-10;
 
@@ -79,13 +73,13 @@ fn kernels_agree_with_jax() {
         close(&found.f, &flat(&case["f"]), KERNELS, &format!("{id} f"));
         for tensor in &found.kernels {
             let name = format!("K{}", tensor.order());
-            close(&full(tensor), &flat(&case[&name]), KERNELS, &format!("{id} {name}"));
+            close(&tensor.dense(), &flat(&case[&name]), KERNELS, &format!("{id} {name}"));
         }
-        let layers: Vec<f64> = found.parts.iter().flat_map(|(_, part)| full(part)).collect();
+        let layers: Vec<f64> = found.parts.iter().flat_map(|(_, part)| part.dense()).collect();
         close(&layers, &flat(&case["G_layers"]), KERNELS, &format!("{id} layers"));
         let bold = kernels_at(&bold_hierarchy(&network, 4).unwrap(), &inputs, &options).unwrap();
-        close(&full(&bold.kernels[2]), &flat(&case["bold_K4"]), KERNELS, &format!("{id} bold K4"));
-        close(&full(&bold.kernels[1]), &flat(&case["K3"]), KERNELS, &format!("{id} bold K3"));
+        close(&bold.kernels[2].dense(), &flat(&case["bold_K4"]), KERNELS, &format!("{id} bold K4"));
+        close(&bold.kernels[1].dense(), &flat(&case["K3"]), KERNELS, &format!("{id} bold K3"));
     }
 }
 
@@ -120,25 +114,25 @@ fn dynamics_agree_with_jax() {
         let along: Vec<f64> = path
             .inputs
             .iter()
-            .flat_map(|inputs| full(&kernels_at(&second, inputs, &options).unwrap().kernels[0]))
+            .flat_map(|inputs| kernels_at(&second, inputs, &options).unwrap().kernels[0].dense())
             .collect();
         close(&along, &at(flow, "K2"), FLOWS, &format!("{id} flow K2"));
 
         let (df, dk) = Truncated::new(&kernels, &y, 4).unwrap().slopes_at_start();
         close(&df, &flat(&case["dt_f"]), KERNELS, &format!("{id} dt f"));
-        close(&full(&dk[0]), &flat(&case["dt_K2"]), KERNELS, &format!("{id} dt K2"));
-        close(&full(&dk[1]), &flat(&case["dt_K3"]), KERNELS, &format!("{id} dt K3"));
+        close(&dk[0].dense(), &flat(&case["dt_K2"]), KERNELS, &format!("{id} dt K2"));
+        close(&dk[1].dense(), &flat(&case["dt_K3"]), KERNELS, &format!("{id} dt K3"));
 
         for p in 2..=4 {
             let expected = &case["truncated"][format!("p{p}")];
             let system = Truncated::new(&kernels, &y, p).unwrap();
             let path = system.solve(&times(expected), &ode()).unwrap();
-            let k2: Vec<f64> = path.kernels.iter().flat_map(|k| full(&k[0])).collect();
+            let k2: Vec<f64> = path.kernels.iter().flat_map(|k| k[0].dense()).collect();
             close(&path.f.concat(), &at(expected, "f"), FLOWS, &format!("{id} p = {p} f"));
             close(&k2, &at(expected, "K2"), FLOWS, &format!("{id} p = {p} K2"));
             if p == 3 {
                 let reduced = system.solve_reduced(&times(expected), &ode()).unwrap();
-                let k2: Vec<f64> = reduced.kernels.iter().flat_map(|k| full(&k[0])).collect();
+                let k2: Vec<f64> = reduced.kernels.iter().flat_map(|k| k[0].dense()).collect();
                 close(&reduced.f.concat(), &at(expected, "f"), FLOWS, &format!("{id} reduced f"));
                 close(&k2, &at(expected, "K2"), FLOWS, &format!("{id} reduced K2"));
             }
@@ -157,13 +151,13 @@ fn discrete_steps_agree_with_jax() {
         let (f, after) = gradient_step(&network, &inputs, &y, eta, &options).unwrap();
         let k2 = kernels_at(&hierarchy(&network, 2).unwrap(), &after, &options).unwrap().kernels.remove(0);
         close(&f, &flat(&expected["f_next"]), KERNELS, &format!("{id} step f"));
-        close(&full(&k2), &flat(&expected["K2_next"]), KERNELS, &format!("{id} step K2"));
+        close(&k2.dense(), &flat(&expected["K2_next"]), KERNELS, &format!("{id} step K2"));
 
         let program = bold_hierarchy(&network, 5).unwrap();
         let bold = kernels_at(&program, &inputs, &options).unwrap();
         let step = |order| discrete_step(&program, &bold, &y, eta, order).unwrap();
         let f: Vec<f64> = (1..=3).flat_map(|order| step(order).0).collect();
-        let k2: Vec<f64> = (0..=3).flat_map(|order| full(&step(order).1)).collect();
+        let k2: Vec<f64> = (0..=3).flat_map(|order| step(order).1.dense()).collect();
         close(&f, &flat(&expected["f_taylor_orders_1_2_3"]), KERNELS, &format!("{id} series of f"));
         close(&k2, &flat(&expected["K2_taylor_orders_0_1_2_3"]), KERNELS, &format!("{id} series of K2"));
     }
