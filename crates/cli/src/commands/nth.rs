@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use netsor_finite::Inputs;
 use netsor_ir::program::ValueId;
@@ -27,6 +27,7 @@ Examples:
   netsor nth examples/mlp.netsor --data 'xi=[[1,0,0],[0,1,0],[0,0,1],[1,1,0]]' --targets 1,-1,0 --width 128
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1,0,1 --order 3 --time 0.25,0.5,1 --json
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1 --time 1,2,4 --figure paths.svg
+  netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1 --order 4 --time 4 --error-figure errors.svg
   netsor nth examples/mlp.netsor --data xi=points.csv --targets 1,-1 --limit
   netsor nth examples/architectures/residual_mlp.netsor --data xi=points.csv --targets 1,-1 --limit --cloud 4096
   netsor nth network.toml --data xi=points.csv --targets 1,-1 --order 4 --memory 16
@@ -59,11 +60,20 @@ pub(crate) struct NthArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Times at which the outputs are compared
-    #[arg(long = "time", value_name = "T,...", value_delimiter = ',', default_value = "0.5,1,2")]
+    #[arg(
+        long = "time",
+        value_name = "T,...",
+        value_delimiter = ',',
+        default_value = "0.5,1,2",
+        allow_negative_numbers = true
+    )]
     times: Vec<f64>,
     /// Draw the trajectories of the outputs, predicted and true, into an SVG file
     #[arg(long, value_name = "FILE")]
     figure: Option<PathBuf>,
+    /// Draw the errors of the truncations over time into an SVG file
+    #[arg(long, value_name = "FILE")]
+    error_figure: Option<PathBuf>,
     /// Add the kernel at infinite width and the leading effect of the width on its mean prediction
     #[arg(long)]
     limit: bool,
@@ -106,11 +116,15 @@ pub(crate) fn run(args: &NthArgs) -> anyhow::Result<ExitCode> {
         ..KernelOptions::new(args.width, args.seed).with_train(train)
     };
     let steps = output::progress(order + 1, "solving");
-    let kernels = kernels_at(&hierarchy, &inputs, &options)?;
+    let kernels = kernels_at(&hierarchy, &inputs, &options).map_err(|error| match error {
+        NthError::Memory { .. } => anyhow!("{error}; --memory sets the limit, in gigabytes"),
+        error => error.into(),
+    })?;
     steps.inc(1);
     let ode = OdeOptions::default();
     let times = all_times(args);
-    let truth = gradient_flow(&network, &inputs, &args.targets, &times, &options, &ode)?;
+    let truth = gradient_flow(&network, &inputs, &args.targets, &times, &options, &ode)
+        .context("the flow of the network itself, which the truncations are compared with")?;
     steps.inc(1);
     let mut paths = Vec::new();
     for p in 2..=order {
@@ -122,8 +136,10 @@ pub(crate) fn run(args: &NthArgs) -> anyhow::Result<ExitCode> {
     let limit = if args.limit { Some(limit_of(&network, &numbers, args, &ode)?) } else { None };
     let result =
         Compared { name: network.program.name.clone(), points, times, truth, paths, sizes, limit, f: kernels.f };
-    if let Some(file) = &args.figure {
-        output::write_file(file, draw::standalone(&result.figure(args)).as_bytes())?;
+    for (file, figure) in [(&args.figure, result.figure(args)), (&args.error_figure, result.error_figure(args))] {
+        if let Some(file) = file {
+            output::write_file(file, draw::standalone(&figure).as_bytes())?;
+        }
     }
     if args.json {
         output::emit_json(&result.json(args)?)?;
@@ -153,15 +169,19 @@ fn warn_of_parallel(numbers: &[(ValueId, Vec<f64>)], points: usize) {
     }
 }
 
-/// The times asked for, and with a figure those of its frames.
+/// The times asked for, in ascending order, and with a figure those of its frames.
 fn all_times(args: &NthArgs) -> Vec<f64> {
     let mut times = args.times.clone();
+    let end = times.iter().copied().filter(|t| t.is_finite()).fold(0.0, f64::max);
     if args.figure.is_some() {
-        let end = times.iter().copied().filter(|t| t.is_finite()).fold(0.0, f64::max);
         times.extend((0..=FRAMES).map(|k| end * k as f64 / FRAMES as f64));
-        times.sort_by(f64::total_cmp);
-        times.dedup();
     }
+    if args.error_figure.is_some() {
+        // Two decades, for an axis of logarithms.
+        times.extend((0..=FRAMES).map(|k| end * 10f64.powf(-2.0 * k as f64 / FRAMES as f64)));
+    }
+    times.sort_by(f64::total_cmp);
+    times.dedup();
     times
 }
 
@@ -200,6 +220,11 @@ struct Compared {
 }
 
 impl Compared {
+    /// The largest distance of a truncation from the network, over the points, at the time number `k`.
+    fn error(&self, path: &TruncatedPath, k: usize) -> f64 {
+        self.truth.f[k].iter().zip(&path.f[k]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    }
+
     /// The place of a time asked for among those of the paths.
     fn place(&self, time: f64) -> anyhow::Result<usize> {
         self.times.iter().position(|&t| t == time).ok_or_else(|| anyhow!("the flow has no time {time}"))
@@ -208,7 +233,8 @@ impl Compared {
     fn json(&self, args: &NthArgs) -> anyhow::Result<Value> {
         let places = args.times.iter().map(|&t| self.place(t)).collect::<anyhow::Result<Vec<_>>>()?;
         let at = |f: &[Vec<f64>]| -> Vec<Vec<f64>> { places.iter().map(|&k| f[k].clone()).collect() };
-        let paths: Vec<_> = self.paths.iter().map(|(p, path)| json!({ "order": p, "f": at(&path.f) })).collect();
+        let paths: Vec<_> =
+            self.paths.iter().map(|(p, path)| json!({ "order": p, "f": at(&path.f), "stiff": path.stiff })).collect();
         let mut value = json!({
             "width": args.width, "seed": args.seed, "times": args.times, "train": args.targets.len(),
             "points": self.points, "f_at_start": self.f,
@@ -235,21 +261,19 @@ impl Compared {
         for (r, size) in &self.sizes {
             text.push_str(&format!("largest entry of K^({r}) at initialisation: {}\n", format::number(*size)));
         }
-        let heads: Vec<String> = ["time".to_owned()]
-            .into_iter()
-            .chain(self.paths.iter().map(|(p, _)| format!("error with K^({p}) frozen")))
-            .collect();
+        let heads: Vec<String> =
+            ["time".to_owned()].into_iter().chain(self.paths.iter().map(|(p, _)| format!("K^({p}) frozen"))).collect();
+        text.push_str("largest distance of the outputs from those of the network:\n");
         let mut table = output::table(&heads.iter().map(String::as_str).collect::<Vec<_>>());
         for &time in &args.times {
             let k = self.place(time)?;
-            let mut row = vec![format::number(time)];
-            for (_, path) in &self.paths {
-                let distance = self.truth.f[k].iter().zip(&path.f[k]).map(|(a, b)| (a - b).abs());
-                row.push(format::number(distance.fold(0.0, f64::max)));
-            }
-            table.add_row(row);
+            let errors = self.paths.iter().map(|(_, path)| format::number(self.error(path, k)));
+            table.add_row([format::number(time)].into_iter().chain(errors).collect::<Vec<_>>());
         }
         text.push_str(&format!("{table}\n"));
+        for (p, _) in self.paths.iter().filter(|(_, path)| path.stiff) {
+            text.push_str(&format!("truncated at p = {p} the system is stiff: solved by an implicit method\n"));
+        }
         if let Some((limits, correction)) = &self.limit {
             text.push_str(&format!(
                 "\ninfinite width: largest entry of K^(2) {}, of n K^(4) {}; error of an entry at most {}\n\
@@ -279,6 +303,28 @@ impl Compared {
         Ok(text)
     }
 
+    /// The errors of the truncations over time.
+    fn error_figure(&self, args: &NthArgs) -> Figure {
+        let curve = |path: &TruncatedPath| -> Vec<(f64, f64)> {
+            self.times
+                .iter()
+                .enumerate()
+                .map(|(k, &t)| (t, self.error(path, k)))
+                .filter(|p| 0.0 < p.0 && 0.0 < p.1)
+                .collect()
+        };
+        let series =
+            self.paths.iter().map(|(p, path)| Series::new(format!("K^({p}) frozen"), Style::Line, curve(path)));
+        Figure {
+            title: format!("{}, width {}", self.name, args.width),
+            x: Axis::log("time"),
+            y: Axis::log("distance from the network"),
+            series: series.collect(),
+            caption: "Largest distance of an output from that of the network; with K^(p) frozen it begins like t^p."
+                .into(),
+        }
+    }
+
     /// The outputs on all points over time: the network, and each truncation.
     fn figure(&self, args: &NthArgs) -> Figure {
         let curve = |f: &[Vec<f64>], a: usize| -> Vec<(f64, f64)> {
@@ -288,7 +334,7 @@ impl Compared {
         let named = |first: bool, name: String| if first { name } else { String::new() };
         for (p, path) in &self.paths {
             for a in 0..self.points {
-                let name = named(a == 0, format!("truncated at p = {p}"));
+                let name = named(a == 0, format!("K^({p}) frozen"));
                 series.push(Series::new(name, Style::Line, curve(&path.f, a)));
             }
         }

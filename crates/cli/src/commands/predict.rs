@@ -40,7 +40,8 @@ of a network trained by gradient flow, complete to order 1/n, and the standard d
 is trained. The mean is the limit, plus what a kernel drawn at that width does to the flow (simulated, with its standard
 error), plus what the movement of the kernel does (from the limits of n K^(4) and n E K^(3) f_0, by the rules of tensor
 programs). The deviation has the terms of order one and n^(-1/2). Activations must be smooth, and points few: the limits
-have an entry for every four points.";
+have an entry for every four points, and --entries allows more of them. Where the movement is more than the deviation the
+expansion has left its window, and a warning says so.";
 
 /// Predict a data set with the kernels of an infinitely wide network, beside ridge regression and an RBF kernel
 #[derive(Args)]
@@ -68,6 +69,9 @@ pub(crate) struct PredictArgs {
     /// The seed of the networks drawn for --width
     #[arg(long, value_name = "SEED", default_value_t = 0, requires = "width")]
     seed: u64,
+    /// Refuse --width if the limits of n K^(4) have more entries than this
+    #[arg(long, value_name = "COUNT", default_value_t = 200_000, requires = "width")]
+    entries: usize,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -102,7 +106,8 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         bail!("{n} training points are too few: a fifth of them is needed for validation");
     }
     let network = args.architecture.network(features, 1, 1)?;
-    let asked = |width| width::Asked { width, draws: args.draws, seed: args.seed, times: &args.time };
+    let asked =
+        |width| width::Asked { width, draws: args.draws, seed: args.seed, entries: args.entries, times: &args.time };
     let bars = args.width.map(|n| width::Bars::new(&args.architecture, &split, &asked(n))).transpose()?;
     let train = kernel_matrices(&network, split.train.inputs(), None)?;
     let test = kernel_matrices(&network, split.test.inputs(), Some(split.train.inputs()))?;
@@ -145,6 +150,7 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
             "data": split.train.name(), "train": n, "test": split.test.n_points(), "features": features, "models": scored,
         });
         if let Some(bars) = &bars {
+            bars.warn();
             value["width"] = bars.json();
         }
         output::emit_json(&value)?;
@@ -161,6 +167,7 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         ))?;
         if let Some(bars) = &bars {
             output::emit(&bars.text())?;
+            bars.warn();
         }
     }
     Ok(ExitCode::SUCCESS)

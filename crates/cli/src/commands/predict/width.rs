@@ -14,14 +14,13 @@ use crate::task::{ArchitectureArgs, input};
 
 /// Points of the cloud over which expectations are taken: an error of about a hundredth of a bar.
 const CLOUD: usize = 1024;
-/// Entries of the limits of `n K^(4)` and `n E K^(3) f_0` beyond which a run takes hours.
-const MAX_ENTRIES: usize = 200_000;
-
 /// What is asked of a width.
 pub(super) struct Asked<'a> {
     pub(super) width: usize,
     pub(super) draws: u64,
     pub(super) seed: u64,
+    /// The most entries of the limits of `n K^(4)` and `n E K^(3) f_0`.
+    pub(super) entries: usize,
     pub(super) times: &'a [f64],
 }
 
@@ -44,11 +43,13 @@ impl Bars {
         let network = architecture.network(split.train.n_features(), components, n + m)?;
         let limits = limit_hierarchy(&network, 4)?;
         let entries = limits.n_entries(Some(n))?;
-        if MAX_ENTRIES < entries {
+        if asked.entries < entries {
             bail!(
                 "--width on {n} training and {m} test points with {components} outputs needs {entries} entries of \
-                 kernels of fourth order, {MAX_ENTRIES} at most are computed; lower --n-train and --n-test (the number \
-                 grows with the fourth power of points times outputs)"
+                 kernels of fourth order, {} at most are computed; raise --entries (a hidden layer takes some 0.3 ms an \
+                 entry, every further one about twice that), or lower --n-train and --n-test: the number grows with \
+                 the fourth power of points times outputs",
+                asked.entries
             );
         }
         let data = input(&network.program)?;
@@ -85,6 +86,26 @@ impl Bars {
         Ok(Self { found, times, draws: asked.draws, components, n_train: n, targets, error: limits.error })
     }
 
+    /// Whether the movement of the kernel is more than the spread of single networks: further orders in `1/n`, which
+    /// grow faster with time, are then not small.
+    fn outside(&self, k: usize, at: usize) -> bool {
+        self.found.deviation[k][at] < self.found.movement[k][at].abs()
+    }
+
+    /// Says on the standard error where the numbers are no prediction.
+    pub(super) fn warn(&self) {
+        let outside: Vec<_> = self.rows().filter(|&(k, _, at)| self.outside(k, at)).collect();
+        let Some(&(first, ..)) = outside.first() else { return };
+        eprintln!(
+            "warning: in {} of {} rows, from t = {} on, the movement of the kernel is more than the deviation: the \
+             expansion in 1/width has left its window there, and its numbers are a sign that the width matters, not a \
+             prediction; take an earlier --time or a larger --width",
+            outside.len(),
+            self.rows().count(),
+            format::number(self.times[first]),
+        );
+    }
+
     /// Rows of the table: time, point, component, and the place of the numbers.
     fn rows(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
         let test = self.targets.len();
@@ -99,6 +120,7 @@ impl Bars {
                 "target": self.targets[a], "limit": found.limit[k][at], "mean": found.mean(k, at),
                 "initial": found.initial[k][at], "initial_error": found.initial_error[k][at],
                 "movement": found.movement[k][at], "deviation": found.deviation[k][at],
+                "in_window": !self.outside(k, at),
             })
         };
         json!({
@@ -129,12 +151,17 @@ impl Bars {
                 format::number(self.targets[a]),
                 format::number(found.limit[k][at]),
                 format!("{} ± {}", format::number(found.initial[k][at]), format::number(found.initial_error[k][at])),
-                format::number(found.movement[k][at]),
+                format!("{}{}", format::number(found.movement[k][at]), if self.outside(k, at) { " (!)" } else { "" }),
                 format!("{} ± {}", format::number(found.mean(k, at)), format::number(found.deviation[k][at])),
             ]);
         }
+        let mark = if self.rows().any(|(k, _, at)| self.outside(k, at)) {
+            "(!): more than the deviation, so outside of the window of the expansion\n"
+        } else {
+            ""
+        };
         format!(
-            "networks of width {}, trained by gradient flow: {} were drawn, none was trained\n{table}\n",
+            "networks of width {}, trained by gradient flow: {} were drawn, none was trained\n{table}\n{mark}",
             found.width, self.draws
         )
     }
