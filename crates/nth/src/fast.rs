@@ -62,8 +62,8 @@ impl Stiff for FastResiduals<'_> {
         let residuals = factor.solve(Mat::from_fn(train, 1, |a, _| y[a]));
         let residuals: Vec<f64> = (0..train).map(|a| residuals[(a, 0)]).collect();
         y[..train].copy_from_slice(&residuals);
-        for a in train..points {
-            y[a] -= rate * (0..train).map(|b| entry(a, b) * residuals[b]).sum::<f64>();
+        for (a, slot) in y.iter_mut().enumerate().take(points).skip(train) {
+            *slot -= rate * (0..train).map(|b| entry(a, b) * residuals[b]).sum::<f64>();
         }
         // K^(r)' = -1/n K^(r+1) r: row by row, as in the slopes.
         for (slot, row) in y[points..].iter_mut().zip(self.tensors().skip(1).flat_map(|t| t.chunks_exact(train))) {

@@ -105,7 +105,7 @@ pub(crate) fn run(args: &CertifyArgs) -> anyhow::Result<ExitCode> {
     for (target, samples) in targets.iter().zip(&samples) {
         tests.push(test(target, &widths, samples, args.margin).with_context(|| target.name.clone())?);
     }
-    judge(&mut tests.iter_mut().collect::<Vec<_>>());
+    judge(&mut [tests.as_mut_slice()]);
 
     let verdict = Verdict::all(tests.iter().map(|t| t.verdict));
     if args.json {

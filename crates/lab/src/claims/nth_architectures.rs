@@ -5,8 +5,8 @@ use netsor_ir::Network;
 use netsor_ir::syntax::parse_network;
 use netsor_ir::verify::{Verified, verify_network};
 
-use super::nth_setup::{SmallDigits, TruncationErrors};
-use super::setup::{abscissae, find, over_seeds, slope_table};
+use super::nth_setup::{SmallDigits, TruncationErrors, in_width};
+use super::setup::{draws, find, over_draws, over_seeds, slope_table};
 use crate::stats::{Average, mean, slope_over_seeds};
 use crate::{Claim, Context, Outcome, Test};
 
@@ -17,7 +17,11 @@ const N_TEST: usize = 1;
 const SHORT: [f64; 3] = [0.0125, 0.025, 0.05];
 /// Seeds before these were used in a first run.
 const FIRST_SEED: usize = 1_000;
+/// Makes other networks of the seeds than those of the first two designs.
+const THIRD_DESIGN: u64 = 3 << 40;
 const LONG: f64 = 1.0;
+/// Error of a step of the solvers at the long time, where errors are above 1e-5.
+const TOLERANCE: f64 = 1e-9;
 /// Width at which the slopes in time are taken, and orders are compared.
 const WIDTH: usize = 64;
 /// Room around the slopes in time: corrections are of relative size `t`.
@@ -76,6 +80,10 @@ impl Claim for NthArchitectures {
           seeds, less than half of that with $p = 2$: as for perceptrons."
     }
 
+    fn revision(&self) -> u32 {
+        2
+    }
+
     fn page(&self) -> Option<&str> {
         Some("src/experiments/nth-architectures.md")
     }
@@ -84,33 +92,30 @@ impl Claim for NthArchitectures {
         let mut outcome = Outcome::default();
         let data = SmallDigits::load(ctx, N_TRAIN, N_TEST)?;
         let widths = ctx.scale.pick(vec![32, 64, 128], vec![32, 64, 128, 256], vec![32, 64, 128, 256, 512]);
-        let n_seeds = ctx.scale.pick(12, 48, 128);
+        let draws = draws(&widths, ctx.scale.pick(16, 192, 512));
+        let n_seeds = ctx.scale.pick(8, 24, 64);
         let seeds = ctx.seeds(FIRST_SEED + n_seeds).split_off(FIRST_SEED);
-        let times: Vec<f64> = SHORT.into_iter().chain([LONG]).collect();
         let fixed = widths.iter().position(|&m| m == WIDTH).unwrap_or(0);
         for (name, layers) in [("residual", RESIDUAL), ("convolutional", CNN)] {
             let (network, inputs) = problem(&data, layers)?;
             let errors = TruncationErrors::new(&data, network, inputs, 3)?;
-            // seed, width, time: errors of f for p = 2, 3, then of K2.
-            let rows = over_seeds(ctx, name, &seeds, |seed| {
-                widths.iter().map(|&m| errors.at(m, seed, &times)).collect::<anyhow::Result<Vec<_>>>()
-            })?;
+            // seed, time: errors of f for p = 2, 3, then of K2.
+            let rows = over_seeds(ctx, name, &seeds, |seed| errors.at(WIDTH, seed, &SHORT))?;
+            let found = over_draws(ctx, name, &draws, |m, seed| errors.of_f(m, seed ^ THIRD_DESIGN, LONG, TOLERANCE))?;
+            let over_widths = in_width(&widths, &found, Average::Geometric)?;
             for (k, p) in [2, 3].into_iter().enumerate() {
-                let in_time: Vec<Vec<f64>> =
-                    rows.iter().map(|row| (0..SHORT.len()).map(|t| row[fixed][t][k]).collect()).collect();
+                let in_time: Vec<Vec<f64>> = rows.iter().map(|row| row.iter().map(|at| at[k]).collect()).collect();
                 let curve = slope_over_seeds(&SHORT, &in_time, Average::RootMeanSquare)?;
                 let title = format!("slope in $t$, {name}, $p = {p}$");
                 outcome.tests.push(Test::equals(title, &curve.fit.slope, f64::from(p), TIME_MARGIN)?);
-                let in_width: Vec<Vec<f64>> =
-                    rows.iter().map(|row| row.iter().map(|at| at[SHORT.len()][k]).collect()).collect();
-                let curve = slope_over_seeds(&abscissae(&widths), &in_width, Average::Geometric)?;
+                let curve = &over_widths[k];
                 let title = format!("slope in $m$, {name}, $p = {p}$");
                 outcome.tests.push(Test::equals(title, &curve.fit.slope, -1.0, WIDTH_MARGIN)?);
                 let title = format!("Error of $f$ at $t = {LONG}$, {name}, $p = {p}$");
-                outcome.tables.push(slope_table(&title, "error", &curve));
+                outcome.tables.push(slope_table(&title, "error", curve));
             }
-            let ratio = |row: &Vec<Vec<Vec<f64>>>| (row[fixed][SHORT.len()][1] / row[fixed][SHORT.len()][0]).ln();
-            let gain = mean(&rows.iter().map(ratio).collect::<Vec<_>>())?;
+            let ratio = |errors: &Vec<f64>| (errors[1] / errors[0]).ln();
+            let gain = mean(&found[fixed].iter().map(ratio).collect::<Vec<_>>())?;
             let title = format!("$\\ln$ of the ratio of errors, $p = 3$ over $p = 2$, {name}");
             outcome.tests.push(Test::at_most(title, &gain, -GAIN.ln(), 0.0)?);
         }

@@ -3,13 +3,17 @@
 use netsor_finite::Inputs;
 use netsor_ir::Network;
 use netsor_ir::verify::Verified;
-use netsor_nth::{Hierarchy, HuangYau, KernelOptions, Smooth, Truncated, gradient_flow, hierarchy, kernels_at};
+use netsor_nth::{
+    Hierarchy, HuangYau, KernelOptions, NetworkPath, Smooth, Truncated, TruncatedPath, gradient_flow, hierarchy,
+    kernels_at,
+};
 use netsor_num::ode::OdeOptions;
 
-use super::setup::{TwoClasses, find};
+use super::setup::{TwoClasses, abscissae, find};
 use crate::Context;
+use crate::stats::{Average, Curve, slope_of_samples};
 
-/// Error of a step of the solvers: 1e3 below the smallest error of a truncation that is measured.
+/// Error of a step of the solvers at short times: 1e3 below the smallest error of a truncation that is measured.
 const TOLERANCE: f64 = 1e-13;
 
 /// Side of the images after averaging squares of four pixels.
@@ -98,12 +102,7 @@ impl<'a> TruncationErrors<'a> {
     /// For each time the errors of `f` for p = 2, 3, .. and then those of `K^(2)`: root mean squares over the points.
     pub(super) fn at(&self, m: usize, seed: u64, times: &[f64]) -> anyhow::Result<Vec<Vec<f64>>> {
         let options = KernelOptions::new(m, seed).with_train(self.data.n_train);
-        let ode = OdeOptions::with_tolerance(TOLERANCE);
-        let y = &self.data.targets;
-        let start = kernels_at(&self.all, &self.inputs, &options)?;
-        let truth = gradient_flow(&self.network, &self.inputs, y, times, &options, &ode)?;
-        let solve = |p| Truncated::new(&start, y, p)?.solve(times, &ode);
-        let paths = (2..=self.all.order()).map(solve).collect::<Result<Vec<_>, _>>()?;
+        let (truth, paths) = self.solve(&options, times, TOLERANCE)?;
         let mut errors = Vec::new();
         for (k, inputs) in truth.inputs.iter().enumerate() {
             let kernel = kernels_at(&self.second, inputs, &options)?.kernels.remove(0);
@@ -113,6 +112,43 @@ impl<'a> TruncationErrors<'a> {
         }
         Ok(errors)
     }
+
+    /// The errors of `f` at one time for p = 2, 3, .., with steps of the solvers to a tolerance: root mean squares over
+    /// the points.
+    pub(super) fn of_f(&self, m: usize, seed: u64, time: f64, tolerance: f64) -> anyhow::Result<Vec<f64>> {
+        let options = KernelOptions::new(m, seed).with_train(self.data.n_train);
+        let (truth, paths) = self.solve(&options, &[time], tolerance)?;
+        Ok(paths.iter().map(|path| distance(&path.f[0], &truth.f[0])).collect())
+    }
+
+    /// The network and its truncations at 2, 3, ..
+    fn solve(
+        &self,
+        options: &KernelOptions,
+        times: &[f64],
+        tolerance: f64,
+    ) -> anyhow::Result<(NetworkPath, Vec<TruncatedPath>)> {
+        let ode = OdeOptions::with_tolerance(tolerance);
+        let y = &self.data.targets;
+        let start = kernels_at(&self.all, &self.inputs, options)?;
+        let truth = gradient_flow(&self.network, &self.inputs, y, times, options, &ode)?;
+        let solve = |p| Truncated::new(&start, y, p)?.solve(times, &ode);
+        Ok((truth, (2..=self.all.order()).map(solve).collect::<Result<Vec<_>, _>>()?))
+    }
+}
+
+/// Curves over widths of the errors at one time for p = 2, 3, .., averaged over independent draws. `found` has the draws of
+/// each width.
+///
+/// Errors are polynomials of high degree in Gaussian weights. Their mean square has an expansion in the inverse of the
+/// width; their typical size has not, because their law becomes Gaussian only at widths above its kurtosis, which is in
+/// the hundreds for p = 4. So root mean squares are what a slope is predicted for, and narrow widths take many draws.
+pub(super) fn in_width(widths: &[usize], found: &[Vec<Vec<f64>>], average: Average) -> anyhow::Result<Vec<Curve>> {
+    let orders = found.first().and_then(|draws| draws.first()).map_or(0, Vec::len);
+    let of = |k: usize| -> Vec<Vec<f64>> {
+        found.iter().map(|draws| draws.iter().map(|errors| errors[k]).collect()).collect()
+    };
+    (0..orders).map(|k| Ok(slope_of_samples(&abscissae(widths), &of(k), average)?)).collect()
 }
 
 fn distance(a: &[f64], b: &[f64]) -> f64 {
