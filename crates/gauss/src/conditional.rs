@@ -13,16 +13,9 @@ use netsor_num::normal;
 use netsor_num::quadrature::{gauss_legendre, trapezoid};
 
 use crate::covariance::Factor as Root;
-use crate::expect::by_factor;
+use crate::expect::by_quadrature;
+use crate::product::{Part, hides_kinks};
 use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance};
-
-/// One factor of a product: a function of some of the slots.
-pub struct Part<'a> {
-    /// Its arguments, as slots of the product.
-    pub slots: Vec<usize>,
-    /// The function; slot `k` of the integrand is `slots[k]` of the product.
-    pub function: &'a dyn Integrand,
-}
 
 /// Correlations of the pair above this need too many terms of Mehler's series.
 const CORRELATION: f64 = 0.93;
@@ -66,7 +59,7 @@ pub(crate) fn expect(parts: &[Part<'_>], c: &Covariance, tol: &Tolerance) -> Res
     let Some(conditional) = Conditional::new(parts, plan)? else { return Ok(None) };
     let cost = conditional.cost();
     let outer = Tolerance { max_points: (tol.max_points / cost).max(5_000), ..*tol };
-    let Some(found) = by_factor(&conditional, &conditional.plan.outer, &outer)? else { return Ok(None) };
+    let Some(found) = by_quadrature(&conditional, &conditional.plan.outer, &outer)? else { return Ok(None) };
     if let Some(error) = conditional.bad.borrow().clone() {
         return Err(error);
     }
@@ -105,15 +98,19 @@ impl Plan {
                 .iter()
                 .any(|p| p.slots.iter().position(|&s| s == slot).is_some_and(|k| !p.function.kinks(k).is_empty()))
         };
-        // A kink that is no threshold of a slot could be anywhere.
-        let hidden = |p: &Part<'_>| !p.function.smooth() && (0..p.slots.len()).all(|k| p.function.kinks(k).is_empty());
-        if parts.iter().any(hidden) {
+        // A kink that is not declared could be anywhere.
+        if parts.iter().any(hides_kinks) {
             return None;
         }
         let mut best: Option<(f64, Self)> = None;
         for j in 0..d {
             for i in 0..j {
                 if parts.iter().any(|p| p.slots.contains(&i) && p.slots.contains(&j)) {
+                    continue;
+                }
+                // Kinks that are no thresholds of the pair's own would have to be found anew for every outer point.
+                let curved = |p: &Part<'_>| 0 < p.function.surfaces();
+                if parts.iter().any(|p| curved(p) && (p.slots.contains(&i) || p.slots.contains(&j))) {
                     continue;
                 }
                 let Some(plan) = Self::for_pair(parts, c, [i, j]) else { continue };
@@ -332,6 +329,8 @@ struct Conditional<'a> {
     tables: [Option<Table>; 2],
     /// Kinks of the product in each slot; none in the pair, which is integrated out.
     kinks: Vec<Vec<f64>>,
+    /// Surfaces of the parts without the pair: part and number.
+    surfaces: Vec<(usize, usize)>,
     smooth: bool,
     /// What the inner rules were found to miss, relative to the value.
     inner_error: f64,
@@ -354,6 +353,11 @@ impl<'a> Conditional<'a> {
                 }
             }
         }
+        let mut surfaces = Vec::new();
+        for &k in &plan.groups[2] {
+            surfaces.extend((0..parts[k].function.surfaces()).map(|s| (k, s)));
+        }
+        smooth &= surfaces.is_empty();
         // A Hermite polynomial of order k has frequencies up to about sqrt(k).
         let mut step = std::f64::consts::TAU / (libm::sqrt(terms as f64) + 8.5);
         let rule = |step: f64, shift: f64| {
@@ -369,6 +373,7 @@ impl<'a> Conditional<'a> {
             terms,
             tables: [None, None],
             kinks,
+            surfaces,
             smooth,
             inner_error: f64::INFINITY,
             bad: RefCell::new(None),
@@ -576,6 +581,16 @@ impl Integrand for Conditional<'_> {
 
     fn kinks(&self, slot: usize) -> &[f64] {
         &self.kinks[slot]
+    }
+
+    fn surfaces(&self) -> usize {
+        self.surfaces.len()
+    }
+
+    fn surface(&self, surface: usize, points: &[&[f64]], out: &mut [f64]) {
+        let (at, own) = self.surfaces[surface];
+        let columns: Vec<&[f64]> = self.parts[at].slots.iter().map(|&s| points[s]).collect();
+        self.parts[at].function.surface(own, &columns, out);
     }
 
     fn smooth(&self) -> bool {

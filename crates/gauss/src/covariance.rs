@@ -233,6 +233,12 @@ impl Factor {
         Self { rank, entries, relative }
     }
 
+    /// The factor of independent standard normal slots.
+    pub(crate) fn identity(rank: usize) -> Self {
+        let entries = (0..rank * rank).map(|k| if k % (rank + 1) == 0 { 1.0 } else { 0.0 }).collect();
+        Self { rank, entries, relative: vec![1.0; rank] }
+    }
+
     /// The coefficient of variable `j` in slot `k`.
     #[inline]
     pub(crate) fn entry(&self, k: usize, j: usize) -> f64 {

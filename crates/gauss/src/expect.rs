@@ -1,9 +1,9 @@
 //! The choice of a method for `E f(Z)`.
 
-use crate::conditional::{self, Part};
+use crate::conditional;
 use crate::covariance::Factor;
-use crate::integrand::Function;
-use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kinked, qmc, tensor};
+use crate::product::{Part, Product};
+use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kinked, qmc, smoothed, tensor};
 
 /// `E f(Z)` for `Z ~ N(0, C)`.
 ///
@@ -22,8 +22,7 @@ pub fn expect(f: &dyn Integrand, c: &Covariance, tol: &Tolerance) -> Result<Esti
     if factor.rank == 0 {
         return constant(f);
     }
-    let best = by_factor(f, &factor, tol)?;
-    let answer = match best {
+    let answer = match by_quadrature(f, &factor, tol)? {
         Some(estimate) if estimate.met(tol) || factor.rank <= 2 || beyond_sampling(&estimate) => estimate,
         other => better(qmc::expect(f, &factor, tol)?, other),
     };
@@ -53,40 +52,35 @@ pub fn expect_product(parts: &[Part<'_>], c: &Covariance, tol: &Tolerance) -> Re
     {
         return Ok(estimate);
     }
-    let evaluate = |points: &[&[f64]], out: &mut [f64]| {
-        out.fill(1.0);
-        let mut factor = vec![0.0; out.len()];
-        for part in parts {
-            let columns: Vec<&[f64]> = part.slots.iter().map(|&s| points[s]).collect();
-            part.function.eval(&columns, &mut factor);
-            out.iter_mut().zip(&factor).for_each(|(value, f)| *value *= f);
-        }
-    };
-    let mut product = Function::new(c.slots(), evaluate);
-    for part in parts {
-        let mut declared = false;
-        for (k, &slot) in part.slots.iter().enumerate() {
-            let kinks = part.function.kinks(k);
-            if !kinks.is_empty() {
-                declared = true;
-                product = product.with_more_kinks(slot, kinks);
-            }
-        }
-        if !part.function.smooth() && !declared {
-            product = product.not_smooth();
-        }
-    }
+    let product = Product::new(parts, c.slots());
     expect(&product, c, tol).map(|plain| better(plain, conditional.filter(|e| e.value.is_finite())))
 }
 
 /// By quadrature in the variables of a factor; `None` where they are too many.
-pub(crate) fn by_factor(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
-    match factor.rank {
-        0 => constant(f).map(Some),
-        1..=kinked::MAX_RANK if !f.smooth() => kinked::expect(f, factor, tol),
-        1..=5 if f.smooth() => grid(f, factor, tol),
-        _ => Ok(None),
+pub(crate) fn by_quadrature(
+    f: &dyn Integrand,
+    factor: &Factor,
+    tol: &Tolerance,
+) -> Result<Option<Estimate>, GaussError> {
+    let rank = factor.rank;
+    let plain = match rank {
+        0 => return constant(f).map(Some),
+        1..=5 if f.smooth() => return grid(f, factor, tol),
+        1 => kinked::expect(f, factor, tol)?,
+        2..=kinked::MAX_RANK if f.surfaces() == 0 => kinked::expect(f, factor, tol)?,
+        _ => None,
+    };
+    let enough = plain.is_some_and(|e| e.met(tol) || beyond_sampling(&e));
+    if enough || !(2..=kinked::MAX_RANK).contains(&rank) || !declares_kinks(f) {
+        return Ok(plain);
     }
+    let best = smoothed::expect(f, factor, tol)?.map(|e| better(e, plain)).or(plain);
+    if best.is_none() && rank == 2 { kinked::expect(f, factor, tol) } else { Ok(best) }
+}
+
+/// Whether the function says where it is not smooth.
+fn declares_kinks(f: &dyn Integrand) -> bool {
+    0 < f.surfaces() || (0..f.slots()).any(|k| !f.kinks(k).is_empty())
 }
 
 fn constant(f: &dyn Integrand) -> Result<Estimate, GaussError> {
@@ -112,11 +106,12 @@ fn grid(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Es
 }
 
 /// Whether the error is already smaller than what randomised points reach.
-fn beyond_sampling(estimate: &Estimate) -> bool {
+pub(crate) fn beyond_sampling(estimate: &Estimate) -> bool {
     estimate.error <= 1e-7 * estimate.value.abs().max(1.0)
 }
 
-fn better(new: Estimate, old: Option<Estimate>) -> Estimate {
+/// The one with the smaller error.
+pub(crate) fn better(new: Estimate, old: Option<Estimate>) -> Estimate {
     match old {
         Some(old) if old.error < new.error => old,
         _ => new,

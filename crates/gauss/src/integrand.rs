@@ -17,13 +17,29 @@ pub trait Integrand {
     /// Of a kink that is not declared the error of the answer tells, but the answer is worse.
     fn kinks(&self, slot: usize) -> &[f64];
 
+    /// The number of surfaces, beside thresholds of slots, on which the function is not smooth; all of them or none.
+    fn surfaces(&self) -> usize {
+        0
+    }
+
+    /// Fills `out[j]` with a function that changes sign at the surface and is as smooth there as its neighbourhood allows:
+    /// what the kink is a kink of.
+    fn surface(&self, surface: usize, points: &[&[f64]], out: &mut [f64]) {
+        let _ = (surface, points);
+        out.fill(1.0);
+    }
+
     /// Whether the function is smooth everywhere: no kinks of slots, and none of combinations of slots (as `max(u, v)` has).
     fn smooth(&self) -> bool;
 }
 
+/// Values of a function of the slots at a batch of points.
+type Surface = Box<dyn Fn(&[&[f64]], &mut [f64])>;
+
 /// An [`Integrand`] made of a closure.
 pub struct Function<F> {
     kinks: Vec<Vec<f64>>,
+    surfaces: Vec<Surface>,
     smooth: bool,
     eval: F,
 }
@@ -31,7 +47,7 @@ pub struct Function<F> {
 impl<F: Fn(&[&[f64]], &mut [f64])> Function<F> {
     /// The smooth function of so many slots that the closure evaluates.
     pub fn new(slots: usize, eval: F) -> Self {
-        Self { kinks: vec![Vec::new(); slots], smooth: true, eval }
+        Self { kinks: vec![Vec::new(); slots], surfaces: Vec::new(), smooth: true, eval }
     }
 
     /// The same function, which is not smooth where `slot` passes one of the thresholds.
@@ -45,10 +61,10 @@ impl<F: Fn(&[&[f64]], &mut [f64])> Function<F> {
         self
     }
 
-    /// The same function, with these thresholds of `slot` beside those that it has.
-    pub(crate) fn with_more_kinks(mut self, slot: usize, thresholds: &[f64]) -> Self {
-        self.kinks[slot].extend_from_slice(thresholds);
-        self.kinks[slot].dedup();
+    /// The same function, which is not smooth where `surface` changes sign, for example `u - v` for `max(u, v)`.
+    #[must_use]
+    pub fn with_surface(mut self, surface: impl Fn(&[&[f64]], &mut [f64]) + 'static) -> Self {
+        self.surfaces.push(Box::new(surface));
         self.smooth = false;
         self
     }
@@ -72,6 +88,14 @@ impl<F: Fn(&[&[f64]], &mut [f64])> Integrand for Function<F> {
 
     fn kinks(&self, slot: usize) -> &[f64] {
         &self.kinks[slot]
+    }
+
+    fn surfaces(&self) -> usize {
+        self.surfaces.len()
+    }
+
+    fn surface(&self, surface: usize, points: &[&[f64]], out: &mut [f64]) {
+        (self.surfaces[surface])(points, out);
     }
 
     fn smooth(&self) -> bool {

@@ -10,6 +10,7 @@ use netsor_num::quadrature::{Integral, adaptive};
 use netsor_num::sobol::Sobol;
 
 use crate::covariance::Factor;
+use crate::directions::{completed, dot};
 use crate::integrand::Whitened;
 use crate::{Estimate, GaussError, Integrand, Method, Tolerance};
 
@@ -40,8 +41,21 @@ const RARE: usize = 32;
 /// A kink that was not declared can hide between the end of a piece and the first node, and no error estimate of one integration sees it; the two answers then differ by the effect.
 /// In three variables only functions that declare kinks are taken, and their word is trusted.
 pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
+    expect_after(f, factor, tol, 0, AIM[factor.rank - 1])
+}
+
+/// The same for a function of one variable or two that is itself an integral over `inner` others: it costs as much as one
+/// of them all. `aim` is what is aimed at, relative to `E |f|`.
+pub(crate) fn expect_after(
+    f: &dyn Integrand,
+    factor: &Factor,
+    tol: &Tolerance,
+    inner: usize,
+    aim: f64,
+) -> Result<Option<Estimate>, GaussError> {
     let rank = factor.rank;
-    let mut range = RANGE[rank - 1];
+    let all = rank + inner;
+    let mut range = RANGE[all - 1];
     let declared = (0..f.slots()).any(|k| !f.kinks(k).is_empty());
     if rank == MAX_RANK && !declared {
         return Ok(None);
@@ -49,16 +63,16 @@ pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Res
     let kinks = Kinks::new(f, factor);
     let dims = rank;
     loop {
-        let piece = PIECE[rank - 1];
-        let runs = if rank == MAX_RANK { 1 } else { 2 };
+        let piece = PIECE[all - 1];
+        let runs = if all == MAX_RANK { 1 } else { 2 };
         // The budget may be overdrawn by a fifth at the end.
         let budget = tol.max_points + tol.max_points / 5;
         let budget = budget / runs;
-        let Some(first) = Nest::new(f, &kinks, range, piece, budget).expect(tol)? else {
+        let Some(first) = Nest::new(f, &kinks, (range, piece), aim, budget).expect(tol)? else {
             return Ok(None);
         };
         // A function that grows like an exponential needs more of the line.
-        if 0.1 * AIM[rank - 1] * first.absolute < first.outer && range < 37.0 {
+        if 0.1 * aim * first.absolute < first.outer && range < 37.0 {
             range += 4.0;
             continue;
         }
@@ -67,7 +81,7 @@ pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Res
             let method = Method::Quadrature { dims, points: first.points };
             return Ok(Some(Estimate { value: first.value, error: own(&first), method }));
         }
-        let Some(second) = Nest::new(f, &kinks, range, 0.77 * piece, budget).expect(tol)? else {
+        let Some(second) = Nest::new(f, &kinks, (range, 0.77 * piece), aim, budget).expect(tol)? else {
             return Ok(None);
         };
         let difference = (second.value - first.value).abs();
@@ -109,10 +123,6 @@ impl Plane {
         let normal = axes.iter().map(|axis| dot(axis, leading)).chain(rest.iter().copied()).collect();
         Self { normal, threshold: self.threshold }
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// The kinks of a function in good coordinates.
@@ -194,24 +204,7 @@ fn axes(planes: &[Plane], dims: usize) -> Vec<Vec<f64>> {
             best = (value, axis);
         }
     }
-    // Gram and Schmidt complete the inner axis by unit vectors, the nearest to it left out.
-    let inner = best.1;
-    let skip = (0..dims).max_by(|a, b| inner[*a].abs().total_cmp(&inner[*b].abs())).unwrap_or(0);
-    let mut axes = vec![inner];
-    for (i, unit) in identity.iter().enumerate() {
-        if i == skip {
-            continue;
-        }
-        let mut axis = unit.clone();
-        for other in &axes {
-            let along = dot(&axis, other);
-            axis.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
-        }
-        let length = libm::sqrt(dot(&axis, &axis));
-        axes.push(axis.iter().map(|a| a / length).collect());
-    }
-    axes.rotate_left(1);
-    axes
+    completed(best.1)
 }
 
 /// Directions spread evenly over the half circle or half sphere.
@@ -236,6 +229,8 @@ struct Nest<'a> {
     planes: &'a [Vec<Plane>],
     range: f64,
     piece: f64,
+    /// What is aimed at, relative to the size.
+    relative: f64,
     /// Below what absolute error it does not matter.
     aim: f64,
     /// More evaluations than this are not made.
@@ -253,9 +248,15 @@ struct Run {
 }
 
 impl<'a> Nest<'a> {
-    fn new(f: &'a dyn Integrand, kinks: &'a Kinks, range: f64, piece: f64, max_points: usize) -> Self {
+    fn new(
+        f: &'a dyn Integrand,
+        kinks: &'a Kinks,
+        (range, piece): (f64, f64),
+        relative: f64,
+        max_points: usize,
+    ) -> Self {
         let whitened = Whitened::new(f, &kinks.factor);
-        Self { whitened, planes: &kinks.planes, range, piece, aim: 0.0, max_points }
+        Self { whitened, planes: &kinks.planes, range, piece, relative, aim: 0.0, max_points }
     }
 
     fn rank(&self) -> usize {
@@ -264,7 +265,7 @@ impl<'a> Nest<'a> {
 
     fn expect(mut self, tol: &Tolerance) -> Result<Option<Run>, GaussError> {
         let (size, hits) = self.size();
-        self.aim = AIM[self.rank() - 1] * size;
+        self.aim = self.relative * size;
         if hits < RARE {
             self.aim = self.aim.max(1e-2 * tol.absolute);
         }
@@ -304,7 +305,7 @@ impl<'a> Nest<'a> {
         if l + 1 == self.rank() {
             let fixed: Vec<[f64; 15]> = outer.iter().map(|x| [*x; 15]).collect();
             // A single variable is cheap enough for relative accuracy whatever the size.
-            let (absolute, relative) = if l == 0 { (0.0, AIM[0]) } else { (absolute, 0.0) };
+            let (absolute, relative) = if l == 0 { (0.0, self.relative) } else { (absolute, 0.0) };
             return adaptive(&breaks, absolute, relative, budget, |y, out| {
                 let columns: Vec<&[f64]> = fixed.iter().map(<[f64; 15]>::as_slice).chain([y.as_slice()]).collect();
                 self.whitened.eval(&columns, out);

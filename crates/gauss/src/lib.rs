@@ -37,6 +37,7 @@
 mod cloud;
 mod conditional;
 mod covariance;
+mod directions;
 pub mod dual;
 mod error;
 mod estimate;
@@ -44,17 +45,19 @@ mod expect;
 mod integrand;
 mod kinked;
 mod powers;
+mod product;
 mod qmc;
 mod radial;
+mod smoothed;
 mod symmetric;
 mod tensor;
 mod truncated;
 
 pub use cloud::{Cloud, Functions};
-pub use conditional::Part;
 pub use covariance::Covariance;
 pub use error::GaussError;
 pub use estimate::{Estimate, Method, Tolerance};
 pub use expect::{expect, expect_product};
 pub use integrand::{Function, Integrand};
 pub use powers::{PowerTerm, Quadratic, expect_powers};
+pub use product::Part;

@@ -5,6 +5,7 @@
 //! whole. Expectations are recognised by their integrands and covariances, never by the network they come from.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use netsor_ir::expr::{Expr, ExprId, Sum, Symbol, for_each_child};
 use netsor_ir::index::{for_each_assignment, position};
@@ -110,6 +111,8 @@ pub fn lower_with(graph: &Graph, program: &Program, queries: &[Query], shared: &
         pairs: Nodes::default(),
         data: Vec::new(),
         defs: FxHashMap::default(),
+        free: FxHashMap::default(),
+        sums: FxHashMap::default(),
         functions: Vec::new(),
         forms: Forms::default(),
         known_functions: FxHashMap::default(),
@@ -204,6 +207,9 @@ pub(crate) struct Lowering<'a> {
     pairs: Nodes,
     data: Vec<DataInfo>,
     defs: FxHashMap<(DefId, Vec<At>), Value>,
+    /// What sums depend on, and their values.
+    free: FxHashMap<ExprId, Rc<[Index]>>,
+    sums: FxHashMap<(ExprId, Vec<At>), Value>,
     pub(crate) functions: Vec<SlotFunction>,
     forms: Forms,
     known_functions: FxHashMap<Vec<u32>, u32>,
@@ -270,7 +276,7 @@ impl Lowering<'_> {
                     let args = args.iter().map(|a| self.arg(done[a].clone())).collect::<Result<_, _>>()?;
                     Value::of(self.op(Op::Apply(*func, args))?)
                 }
-                Expr::Sum(sum) => self.sum(sum, at, bound)?,
+                Expr::Sum(sum) => self.known_sum(id, sum, at, bound)?,
                 Expr::Width(_) => return Err(KernelError::Lower("a power of the width is left in a limit".into())),
             };
             done.insert(id, value);
@@ -452,6 +458,19 @@ impl Lowering<'_> {
         Ok(value)
     }
 
+    /// A sum is lowered once for all values of the indices that it depends on: sums in sums would multiply.
+    fn known_sum(&mut self, id: ExprId, sum: &Sum, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
+        let graph = self.graph;
+        let free = self.free.entry(id).or_insert_with(|| graph.free_indices(id).into()).clone();
+        let key = (id, resolve(&free, at, bound)?);
+        if let Some(known) = self.sums.get(&key) {
+            return Ok(known.clone());
+        }
+        let value = self.sum(sum, at, bound)?;
+        self.sums.insert(key, value.clone());
+        Ok(value)
+    }
+
     fn sum(&mut self, sum: &Sum, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
         let graph = self.graph;
         let on_input = |i: Index| matches!(i, Index::Var(k) if matches!(at.get(k as usize), Some(At::Row | At::Col)));
@@ -583,7 +602,7 @@ fn mentions(graph: &Graph, id: ExprId, index: Index) -> bool {
     found
 }
 
-fn resolve(indices: &Indices, at: &[At], bound: &[u32]) -> Result<Vec<At>, KernelError> {
+fn resolve(indices: &[Index], at: &[At], bound: &[u32]) -> Result<Vec<At>, KernelError> {
     indices
         .iter()
         .map(|&i| match i {

@@ -76,7 +76,8 @@ pub(crate) fn slots_of(graph: &Graph, id: ExprId) -> Vec<usize> {
     found
 }
 
-fn activation(graph: &Graph, factors: &[ExprId], parameters: &[f64]) -> Option<Activation> {
+/// The product of functions of one slot, if it is in one of the families.
+pub(crate) fn activation(graph: &Graph, factors: &[ExprId], parameters: &[f64]) -> Option<Activation> {
     let reader = Reader { graph, parameters };
     let rectified = |f: &ExprId| reader.rectified(*f);
     if let Some(all) = factors.iter().map(rectified).collect::<Option<Vec<_>>>() {

@@ -5,89 +5,35 @@
 //! first order through the arithmetic that follows, and through expectations by their exact derivatives in the
 //! covariance (module `price`); errors that are negligible beside the tolerance enter as they are.
 
+mod data;
+mod expectation;
+mod groups;
+mod integrand;
 mod plan;
 mod sampled;
+mod value;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use netsor_gauss::dual::{dual, mean};
-use netsor_gauss::{Covariance, Estimate, Function, Integrand, Method, Part, Tolerance, expect_powers, expect_product};
+use netsor_gauss::{Estimate, Tolerance};
 use netsor_ir::expr::{Expr, ExprId, Sum, Symbol};
-use netsor_ir::func::{Func, Smoothness};
 use netsor_ir::index::{Index, for_each_assignment, position};
-use netsor_ir::number::{power_to_f64, print, to_f64};
-use netsor_ir::tape::{Functions, Input, Scratch, Setting, Tape};
-use netsor_ir::{Dim, Instr, Kind, Program, ValueId};
+use netsor_ir::number::{power_to_f64, to_f64};
+use netsor_ir::{Dim, Kind, Program};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use crate::closed_form::{Separated, flatten, separate, slots_of};
 use crate::error::LimitError;
 use crate::graph::{Body, DefId, Graph, Leaf};
-use crate::powers;
 use crate::sensitivity::Sensitivities;
+pub use data::Data;
+use integrand::Product;
 use plan::Plan;
+pub use value::{ROUNDING, Value};
+use value::{arithmetic, quotient};
 
 /// Sums that are remembered; later ones are computed each time.
 const MAX_SUMS: usize = 1 << 21;
-
-/// A number with the error it is known to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Value {
-    /// The number.
-    pub value: f64,
-    /// Absolute error, to first order.
-    pub error: f64,
-}
-
-impl Value {
-    fn exact(value: f64) -> Self {
-        Self { value, error: 0.0 }
-    }
-}
-
-/// Numbers for the data values of a program.
-///
-/// A family is a flat array with the last index fastest; for vectors of constant dimension the coordinate comes last.
-#[derive(Clone, Debug, Default)]
-pub struct Data {
-    values: BTreeMap<ValueId, Vec<f64>>,
-}
-
-impl Data {
-    /// No data.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// With the numbers of one data value.
-    #[must_use]
-    pub fn with(mut self, value: ValueId, numbers: Vec<f64>) -> Self {
-        self.values.insert(value, numbers);
-        self
-    }
-
-    fn check(&self, program: &Program) -> Result<(), LimitError> {
-        for id in program.value_ids().filter(|&id| matches!(program.value(id).instr, Instr::Data)) {
-            let name = || program.value(id).name.clone();
-            let Some(numbers) = self.values.get(&id) else { continue };
-            let size = match program.value(id).ty.kind {
-                Kind::Vector(Dim::Finite(size)) => size as usize,
-                _ => 1,
-            };
-            let expected = program.family_sizes(id).iter().product::<usize>() * size;
-            if numbers.len() != expected {
-                return Err(LimitError::Data { name: name(), expected, found: numbers.len() });
-            }
-            if let Some(position) = numbers.iter().position(|x| !x.is_finite()) {
-                return Err(LimitError::NotFinite { name: name(), position, value: numbers[position] });
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Which methods were used, and how often.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,10 +58,10 @@ pub struct Evaluator<'g> {
     tolerance: Tolerance,
     closed_forms: bool,
     memo: FxHashMap<(DefId, SmallVec<[u32; 6]>), Value>,
-    tapes: FxHashMap<ExprId, Rc<Vec<CompiledFactor>>>,
+    tapes: FxHashMap<ExprId, Rc<Product>>,
     plans: FxHashMap<ExprId, Rc<Plan>>,
     /// What sums depend on, and their values.
-    free: FxHashMap<ExprId, Rc<SmallVec<[Index; 4]>>>,
+    free: FxHashMap<ExprId, Rc<[Index]>>,
     sums: FxHashMap<(ExprId, SmallVec<[u32; 6]>), Value>,
     sampled: Option<sampled::Sampled>,
     /// Whether an integrand divides by functions of slots.
@@ -135,55 +81,6 @@ pub struct Evaluator<'g> {
     inherits: bool,
     /// Whether a quotient by what is 0 up to rounding is an error unless its numerator is 0.
     strict: bool,
-}
-
-/// A factor of an integrand, ready for batches.
-#[derive(Clone, Debug)]
-struct CompiledFactor {
-    tape: Tape<f64>,
-    /// The slots that it depends on.
-    slots: Vec<usize>,
-    /// Whether it has a kink at zero of each of these.
-    kinks: Vec<bool>,
-    /// Whether it is smooth away from these.
-    elsewhere_smooth: bool,
-    /// 1 or -1, in front.
-    sign: f64,
-}
-
-impl CompiledFactor {
-    fn function<'a>(&'a self, graph: &'a Graph, parameters: &'a [f64]) -> Box<dyn Integrand + 'a> {
-        let scratch = RefCell::new(Scratch::default());
-        let evaluate = move |points: &[&[f64]], out: &mut [f64]| {
-            let inputs: SmallVec<[Input<'_, f64>; 8]> = self
-                .tape
-                .inputs()
-                .iter()
-                .map(|(symbol, _)| match graph.leaf(*symbol) {
-                    Leaf::Slot(k) => self
-                        .slots
-                        .iter()
-                        .position(|&slot| slot == k)
-                        .map_or(Input::Scalar(f64::NAN), |at| Input::Batch(points[at])),
-                    Leaf::Parameter(k) => Input::Scalar(parameters[k]),
-                    _ => Input::Scalar(f64::NAN),
-                })
-                .collect();
-            self.tape.eval(&inputs, &mut [out], &mut scratch.borrow_mut());
-            if self.sign < 0.0 {
-                out.iter_mut().for_each(|y| *y = -*y);
-            }
-        };
-        let mut function = Function::new(self.slots.len(), evaluate);
-        if !self.elsewhere_smooth {
-            // Kinks that are declared would be taken for all that there are.
-            return Box::new(function.not_smooth());
-        }
-        for (slot, _) in self.kinks.iter().enumerate().filter(|(_, kink)| **kink) {
-            function = function.with_kinks(slot, &[0.0]);
-        }
-        Box::new(function)
-    }
 }
 
 impl<'g> Evaluator<'g> {
@@ -309,145 +206,6 @@ impl<'g> Evaluator<'g> {
         Ok(value)
     }
 
-    fn expectation(&mut self, integrand: ExprId, lower: &[Value], parameters: &[Value]) -> Result<Value, LimitError> {
-        let numbers: Vec<f64> = parameters.iter().map(|p| p.value).collect();
-        let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
-        let entry = |i: usize, j: usize| lower[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)].value;
-        let estimate = match self.closed_form(integrand, &entry, &numbers) {
-            Some(result) => result.map_err(|e| self.expectation_error(integrand, e))?,
-            None => match self.powers(integrand, slots, &entry, &numbers)? {
-                Some(estimate) => estimate,
-                None => self.integral(integrand, slots, &entry, &numbers)?,
-            },
-        };
-        match estimate.method {
-            Method::Exact => self.statistics.exact += 1,
-            Method::ClosedForm => self.statistics.closed_form += 1,
-            Method::Quadrature { .. } => self.statistics.quadrature += 1,
-            Method::Qmc { .. } => self.statistics.qmc += 1,
-        }
-        if !estimate.met(&self.tolerance) {
-            self.statistics.not_met += 1;
-        }
-        let inherited = if self.inherits { self.inherited(integrand, estimate.value, lower, parameters) } else { 0.0 };
-        Ok(Value { value: estimate.value, error: estimate.error + inherited })
-    }
-
-    /// What the errors of the covariance and of the parameters make of the expectation: to first order, by its exact
-    /// derivatives, where they are not negligible beside the tolerance. Where these do not exist, as for kinks at a
-    /// variance of 0 and jumps at a correlation of 1, an expectation changes as a square root.
-    fn inherited(&mut self, integrand: ExprId, value: f64, lower: &[Value], parameters: &[Value]) -> f64 {
-        let sum: f64 = lower.iter().chain(parameters).map(|v| v.error).sum();
-        let allowed = self.tolerance.absolute.max(self.tolerance.relative * value.abs());
-        // Derivatives of powers of quadratic forms are as many integrals as the covariance has entries: there the
-        // sensitivity is taken to be 1.
-        if sum <= NEGLIGIBLE * allowed || self.with_powers.contains(&integrand) {
-            return sum;
-        }
-        let (graph, program) = (self.graph, self.program);
-        let known = self.sensitivities.get_or_insert_with(|| Box::new(Sensitivities::new(graph, program)));
-        match known.of(integrand, lower, parameters) {
-            Some(sizes) => lower.iter().chain(parameters).zip(sizes).map(|(v, size)| size * v.error).sum(),
-            None => sum.max(sum.sqrt()),
-        }
-    }
-
-    fn closed_form(
-        &self,
-        integrand: ExprId,
-        entry: &dyn Fn(usize, usize) -> f64,
-        parameters: &[f64],
-    ) -> Option<Result<Estimate, netsor_gauss::GaussError>> {
-        if !self.closed_forms {
-            return None;
-        }
-        let Separated { factor, slots } = separate(self.graph, integrand, parameters)?;
-        let estimate = match &slots[..] {
-            [] => return None,
-            [(s, f)] => mean(f, entry(*s, *s)),
-            [(s, f), (t, g)] => dual(f, g, entry(*s, *s), entry(*s, *t), entry(*t, *t))?,
-            _ => return None,
-        };
-        Some(estimate.map(|e| Estimate { value: factor * e.value, error: factor.abs() * e.error, ..e }))
-    }
-
-    /// Polynomials with steps times powers of quadratic forms.
-    fn powers(
-        &mut self,
-        integrand: ExprId,
-        slots: usize,
-        entry: &dyn Fn(usize, usize) -> f64,
-        parameters: &[f64],
-    ) -> Result<Option<Estimate>, LimitError> {
-        let graph = self.graph;
-        if !self.closed_forms || !*self.powers.entry(integrand).or_insert_with(|| powers::has_powers(graph, integrand))
-        {
-            return Ok(None);
-        }
-        let Some(read) = powers::read(graph, integrand, slots, parameters) else { return Ok(None) };
-        self.with_powers.insert(integrand);
-        let name = powers::name(&read, slots, entry);
-        if let Some(&known) = self.by_name.get(&name) {
-            return Ok(known);
-        }
-        let entries = (0..slots * slots).map(|k| entry(k / slots, k % slots)).collect();
-        let covariance = Covariance::new(slots, entries).map_err(|e| self.expectation_error(integrand, e))?;
-        let found = expect_powers(&read.terms, &read.quadratics, &covariance, &self.tolerance)
-            .map_err(|e| self.expectation_error(integrand, e))?
-            // What the name does not tell apart.
-            .map(|e| Estimate { error: e.error + 1e-12 * e.value.abs(), ..e });
-        self.by_name.insert(name, found);
-        Ok(found)
-    }
-
-    fn integral(
-        &mut self,
-        integrand: ExprId,
-        slots: usize,
-        entry: &dyn Fn(usize, usize) -> f64,
-        parameters: &[f64],
-    ) -> Result<Estimate, LimitError> {
-        let factors = self.compiled(integrand)?;
-        let entries = (0..slots * slots).map(|k| entry(k / slots, k % slots)).collect();
-        let covariance = Covariance::new(slots, entries).map_err(|e| self.expectation_error(integrand, e))?;
-        let functions: Vec<Box<dyn Integrand + '_>> =
-            factors.iter().map(|factor| factor.function(self.graph, parameters)).collect();
-        let mut parts = Vec::with_capacity(factors.len());
-        for (factor, function) in factors.iter().zip(&functions) {
-            parts.push(Part { slots: factor.slots.clone(), function: function.as_ref() });
-        }
-        expect_product(&parts, &covariance, &self.tolerance).map_err(|e| self.expectation_error(integrand, e))
-    }
-
-    /// The factors of an integrand.
-    fn compiled(&mut self, integrand: ExprId) -> Result<Rc<Vec<CompiledFactor>>, LimitError> {
-        if let Some(known) = self.tapes.get(&integrand) {
-            return Ok(known.clone());
-        }
-        let graph = self.graph;
-        let mut sign = 1.0;
-        let mut factors = Vec::new();
-        flatten(graph, integrand, &mut factors, &mut sign);
-        let mut compiled = Vec::new();
-        for factor in factors {
-            let slots = slots_of(graph, factor);
-            let setting = Setting::new(&graph.pool, &Numeric);
-            let tape = Tape::compile(&setting, &[(factor, &[])]).map_err(|e| LimitError::Tape(e.to_string()))?;
-            let mut kinks = vec![false; slots.len()];
-            let mut elsewhere_smooth = true;
-            note_kinks(graph, factor, &slots, &mut kinks, &mut elsewhere_smooth);
-            compiled.push(CompiledFactor { tape, slots, kinks, elsewhere_smooth, sign });
-            sign = 1.0;
-        }
-        let compiled = Rc::new(compiled);
-        self.tapes.insert(integrand, compiled.clone());
-        Ok(compiled)
-    }
-
-    fn expectation_error(&self, integrand: ExprId, source: netsor_gauss::GaussError) -> LimitError {
-        LimitError::Expectation { integrand: crate::show::text(self.graph, self.program, integrand), source }
-    }
-
     fn expr(&mut self, root: ExprId, at: &[u32], bound: &[u32]) -> Result<Value, LimitError> {
         let graph = self.graph;
         let plan = match self.plans.get(&root) {
@@ -480,7 +238,7 @@ impl<'g> Evaluator<'g> {
         let graph = self.graph;
         let free = match self.free.get(&id) {
             Some(known) => known.clone(),
-            None => self.free.entry(id).or_insert(Rc::new(plan::free_indices(graph, id))).clone(),
+            None => self.free.entry(id).or_insert_with(|| graph.free_indices(id).into()).clone(),
         };
         let key = (id, resolve(&free, at, bound)?);
         if let Some(&known) = self.sums.get(&key) {
@@ -528,29 +286,6 @@ impl<'g> Evaluator<'g> {
     }
 }
 
-/// Notes the functions in `expr` that are not smooth: at zero of a slot, or elsewhere.
-fn note_kinks(graph: &Graph, expr: ExprId, slots: &[usize], kinks: &mut [bool], elsewhere_smooth: &mut bool) {
-    graph.pool.visit(expr, &mut |node| {
-        let Expr::Apply(func, args) = node else { return };
-        if func.facts().smoothness == Smoothness::Smooth {
-            return;
-        }
-        let bare_slot = match graph.pool.node(args[0]) {
-            Expr::Ref(symbol, _) => match graph.leaf(*symbol) {
-                Leaf::Slot(k) => slots.iter().position(|&slot| slot == k),
-                _ => None,
-            },
-            _ => None,
-        };
-        let against_zero = !matches!(func, Func::Max | Func::Min) || graph.pool.is_zero(args[args.len() - 1]);
-        match bare_slot {
-            Some(k) if against_zero => kinks[k] = true,
-            _ if slots_of(graph, args[0]).is_empty() && args.len() == 1 => {}
-            _ => *elsewhere_smooth = false,
-        }
-    });
-}
-
 fn resolve(indices: &[Index], at: &[u32], bound: &[u32]) -> Result<SmallVec<[u32; 6]>, LimitError> {
     let out = |_| LimitError::OutOfRange { position: at.len(), size: at.len() };
     indices.iter().map(|&i| position(i, at, bound).ok_or(()).map_err(out)).collect()
@@ -561,108 +296,4 @@ fn flat(at: &[u32], sizes: impl IntoIterator<Item = usize>) -> Result<usize, Lim
         let position = p as usize;
         if position < size { Ok(flat * size + position) } else { Err(LimitError::OutOfRange { position, size }) }
     })
-}
-
-/// Errors that are smaller, as a share of the tolerance, enter an expectation as they are.
-const NEGLIGIBLE: f64 = 0.01;
-
-/// A remainder of a variance that is no larger, relative to the variance, is rounding: what is dropped with it is below
-/// its square root, 3e-8, as is what rounding leaves of the numerator divided by it.
-pub const ROUNDING: f64 = 1e-15;
-
-/// [`Body::Quotient`].
-fn quotient(numerator: Value, denominator: Value, size: Value, power: f64, strict: bool) -> Result<Value, LimitError> {
-    let part = size.value != 0.0 && !strict;
-    if denominator.value <= ROUNDING * size.value + denominator.error && (part || numerator.value == 0.0) {
-        return Ok(Value { value: 0.0, error: numerator.error });
-    }
-    let scale = real_power(denominator.value, -power);
-    let value = numerator.value * scale;
-    if !value.is_finite() {
-        let what = format!("{} * {}^(-{power})", numerator.value, denominator.value);
-        return Err(LimitError::Domain { what, value });
-    }
-    let relative = power * denominator.error / denominator.value;
-    Ok(Value { value, error: numerator.error * scale + value.abs() * relative })
-}
-
-/// `x^p`; square roots of variances are everywhere: they are taken exactly rounded.
-fn real_power(x: f64, p: f64) -> f64 {
-    if p == 0.5 {
-        x.sqrt()
-    } else if p == -0.5 {
-        1.0 / x.sqrt()
-    } else if p.fract() == 0.0 && p.abs() <= 64.0 {
-        x.powi(p as i32)
-    } else {
-        netsor_num::Real::powf(x, p)
-    }
-}
-
-/// A node that is neither a leaf with indices nor a sum, from its children.
-fn arithmetic(node: &Expr, of: &[Value]) -> Result<Value, LimitError> {
-    let value = match node {
-        Expr::Const(value) => Value::exact(to_f64(value)),
-        Expr::Pi => Value::exact(std::f64::consts::PI),
-        Expr::Neg(_) => Value { value: -of[0].value, ..of[0] },
-        Expr::Add(..) => Value { value: of[0].value + of[1].value, error: of[0].error + of[1].error },
-        Expr::Sub(..) => Value { value: of[0].value - of[1].value, error: of[0].error + of[1].error },
-        Expr::Mul(..) => {
-            let (a, b) = (of[0], of[1]);
-            Value { value: a.value * b.value, error: a.value.abs() * b.error + b.value.abs() * a.error }
-        }
-        Expr::Div(..) => {
-            let (a, b) = (of[0], of[1]);
-            let value = a.value / b.value;
-            Value { value, error: (a.error + value.abs() * b.error) / b.value.abs() }
-        }
-        Expr::Pow(_, p) => {
-            let a = of[0];
-            let p = power_to_f64(*p);
-            Value {
-                value: real_power(a.value, p),
-                error: if a.error == 0.0 { 0.0 } else { (p * real_power(a.value, p - 1.0)).abs() * a.error },
-            }
-        }
-        Expr::Apply(func, _) => {
-            let first = of[0];
-            let value = match of.len() {
-                1 => netsor_num::functions::unary::<f64>(func.name()).map(|f| f(first.value)),
-                _ => netsor_num::functions::binary::<f64>(func.name()).map(|f| f(first.value, of[1].value)),
-            };
-            let Some(value) = value else {
-                return Err(LimitError::Tape(format!("no numerical function `{}`", func.name())));
-            };
-            Value { value, error: of.iter().map(|a| a.error).sum() }
-        }
-        Expr::Width(_) | Expr::Ref(..) | Expr::Table(..) | Expr::Sum(_) => {
-            return Err(LimitError::Tape("a power of the width or a mention is left in a limit".to_owned()));
-        }
-    };
-    if value.value.is_finite() {
-        return Ok(value);
-    }
-    let what = match node {
-        Expr::Div(..) => format!("{} / {}", of[0].value, of[1].value),
-        Expr::Pow(_, p) => format!("{} ^ ({p})", of[0].value),
-        Expr::Apply(func, _) => format!("{}({})", func.name(), of[0].value),
-        Expr::Const(value) => print(value),
-        _ => "arithmetic".to_owned(),
-    };
-    Err(LimitError::Domain { what, value: value.value })
-}
-
-/// The numerical functions behind the names of the language.
-struct Numeric;
-
-impl Functions<f64> for Numeric {
-    fn unary(&self, name: &str) -> Option<fn(f64) -> f64> {
-        netsor_num::functions::unary(name)
-    }
-    fn binary(&self, name: &str) -> Option<fn(f64, f64) -> f64> {
-        netsor_num::functions::binary(name)
-    }
-    fn power(&self) -> fn(f64, f64) -> f64 {
-        <f64 as netsor_num::Real>::powf
-    }
 }

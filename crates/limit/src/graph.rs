@@ -4,9 +4,9 @@
 //! built from earlier ones. Expressions over them live in one pool. There are no floats in it and no data; two
 //! quantities that are equal by construction are one definition.
 
-use netsor_ir::expr::Symbol;
+use netsor_ir::expr::{Expr, Symbol};
 use netsor_ir::number::Power;
-use netsor_ir::{Axis, Dim, ExprId, Exprs, Id, Instr, Kind, Program};
+use netsor_ir::{Axis, Dim, ExprId, Exprs, Id, Index, Instr, Kind, Program};
 
 /// The id of a definition.
 pub type DefId = Id<Def>;
@@ -144,6 +144,29 @@ impl Graph {
     /// The number of positions on an axis.
     pub fn axis_size(&self, axis: Id<Axis>) -> u32 {
         self.axes[axis.index()].size
+    }
+
+    /// The index variables that the value of a sum depends on: free ones, and those that sums around it bind. Whoever
+    /// evaluates sums can remember their values by the positions of these.
+    pub fn free_indices(&self, sum: ExprId) -> Vec<Index> {
+        let outside = self.pool.height(sum);
+        let mut free = Vec::new();
+        let mut note = |index: Index| {
+            let counts = match index {
+                Index::Var(_) => true,
+                Index::Bound(k) => outside <= k,
+                Index::At(_) => false,
+            };
+            if counts && !free.contains(&index) {
+                free.push(index);
+            }
+        };
+        self.pool.visit(sum, &mut |node| match node {
+            Expr::Ref(_, indices) | Expr::Table(_, indices) => indices.iter().for_each(|&index| note(index)),
+            Expr::Sum(sum) => sum.guards.iter().flat_map(|g| g.terms()).for_each(|&(_, index)| note(index)),
+            _ => {}
+        });
+        free
     }
 
     /// The axis of the coordinates of vectors of dimension `size`, made at first use.

@@ -1,7 +1,6 @@
-//! How an expression of the graph is evaluated, worked out once: its nodes in order, and what its sums depend on.
+//! How an expression of the graph is evaluated, worked out once: its nodes in order.
 
 use netsor_ir::expr::{Expr, ExprId, for_each_child};
-use netsor_ir::index::Index;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
@@ -42,26 +41,4 @@ impl Plan {
             .collect();
         Self { nodes }
     }
-}
-
-/// The index variables that the value of a sum depends on: free ones, and those that sums around it bind.
-pub(super) fn free_indices(graph: &Graph, sum: ExprId) -> SmallVec<[Index; 4]> {
-    let outside = graph.pool.height(sum);
-    let mut free: SmallVec<[Index; 4]> = SmallVec::new();
-    let mut note = |index: Index| {
-        let counts = match index {
-            Index::Var(_) => true,
-            Index::Bound(k) => outside <= k,
-            Index::At(_) => false,
-        };
-        if counts && !free.contains(&index) {
-            free.push(index);
-        }
-    };
-    graph.pool.visit(sum, &mut |node| match node {
-        Expr::Ref(_, indices) | Expr::Table(_, indices) => indices.iter().for_each(|&index| note(index)),
-        Expr::Sum(sum) => sum.guards.iter().flat_map(|g| g.terms()).for_each(|&(_, index)| note(index)),
-        _ => {}
-    });
-    free
 }

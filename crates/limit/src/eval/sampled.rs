@@ -16,7 +16,8 @@ use netsor_ir::tape::{Input, Scratch, Setting, Tape};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{Evaluator, Numeric, Value};
+use super::integrand::Numeric;
+use super::{Evaluator, Value};
 use crate::error::LimitError;
 use crate::graph::{Body, DefId, Graph, Leaf};
 

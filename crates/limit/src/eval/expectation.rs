@@ -1,0 +1,208 @@
+//! One expectation: by a closed form, by powers of quadratic forms, or by integration of its factors.
+
+use std::rc::Rc;
+
+use netsor_gauss::dual::{dual, mean};
+use netsor_gauss::{Covariance, Estimate, GaussError, Method, Part, expect_powers, expect_product};
+use netsor_ir::expr::ExprId;
+
+use super::groups::{Split, split, times};
+use super::integrand::{CompiledFactor, Product};
+use super::{Evaluator, Value};
+use crate::closed_form::{Separated, activation, flatten, separate};
+use crate::error::LimitError;
+use crate::powers;
+use crate::sensitivity::Sensitivities;
+
+/// Errors that are smaller, as a share of the tolerance, enter an expectation as they are.
+const NEGLIGIBLE: f64 = 0.01;
+
+impl Evaluator<'_> {
+    pub(super) fn expectation(
+        &mut self,
+        integrand: ExprId,
+        lower: &[Value],
+        parameters: &[Value],
+    ) -> Result<Value, LimitError> {
+        let numbers: Vec<f64> = parameters.iter().map(|p| p.value).collect();
+        let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
+        let entry = |i: usize, j: usize| lower[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)].value;
+        let estimate = match self.closed_form(integrand, &entry, &numbers) {
+            Some(result) => result.map_err(|e| self.expectation_error(integrand, e))?,
+            None => match self.powers(integrand, slots, &entry, &numbers)? {
+                Some(estimate) => estimate,
+                None => self.integral(integrand, slots, &entry, &numbers)?,
+            },
+        };
+        match estimate.method {
+            Method::Exact => self.statistics.exact += 1,
+            Method::ClosedForm => self.statistics.closed_form += 1,
+            Method::Quadrature { .. } => self.statistics.quadrature += 1,
+            Method::Qmc { .. } => self.statistics.qmc += 1,
+        }
+        if !estimate.met(&self.tolerance) {
+            self.statistics.not_met += 1;
+        }
+        let inherited = if self.inherits { self.inherited(integrand, estimate.value, lower, parameters) } else { 0.0 };
+        Ok(Value { value: estimate.value, error: estimate.error + inherited })
+    }
+
+    /// What the errors of the covariance and of the parameters make of the expectation: to first order, by its exact
+    /// derivatives, where they are not negligible beside the tolerance. Where these do not exist, as for kinks at a
+    /// variance of 0 and jumps at a correlation of 1, an expectation changes as a square root.
+    fn inherited(&mut self, integrand: ExprId, value: f64, lower: &[Value], parameters: &[Value]) -> f64 {
+        let sum: f64 = lower.iter().chain(parameters).map(|v| v.error).sum();
+        let allowed = self.tolerance.absolute.max(self.tolerance.relative * value.abs());
+        // Derivatives of powers of quadratic forms are as many integrals as the covariance has entries: there the
+        // sensitivity is taken to be 1.
+        if sum <= NEGLIGIBLE * allowed || self.with_powers.contains(&integrand) {
+            return sum;
+        }
+        let (graph, program) = (self.graph, self.program);
+        let known = self.sensitivities.get_or_insert_with(|| Box::new(Sensitivities::new(graph, program)));
+        match known.of(integrand, lower, parameters) {
+            Some(sizes) => lower.iter().chain(parameters).zip(sizes).map(|(v, size)| size * v.error).sum(),
+            None => sum.max(sum.sqrt()),
+        }
+    }
+
+    fn closed_form(
+        &self,
+        integrand: ExprId,
+        entry: &dyn Fn(usize, usize) -> f64,
+        parameters: &[f64],
+    ) -> Option<Result<Estimate, GaussError>> {
+        if !self.closed_forms {
+            return None;
+        }
+        let Separated { factor, slots } = separate(self.graph, integrand, parameters)?;
+        let estimate = match &slots[..] {
+            [] => return None,
+            [(s, f)] => mean(f, entry(*s, *s)),
+            [(s, f), (t, g)] => dual(f, g, entry(*s, *s), entry(*s, *t), entry(*t, *t))?,
+            _ => return None,
+        };
+        Some(estimate.map(|e| Estimate { value: factor * e.value, error: factor.abs() * e.error, ..e }))
+    }
+
+    /// Polynomials with steps times powers of quadratic forms.
+    fn powers(
+        &mut self,
+        integrand: ExprId,
+        slots: usize,
+        entry: &dyn Fn(usize, usize) -> f64,
+        parameters: &[f64],
+    ) -> Result<Option<Estimate>, LimitError> {
+        let graph = self.graph;
+        if !self.closed_forms || !*self.powers.entry(integrand).or_insert_with(|| powers::has_powers(graph, integrand))
+        {
+            return Ok(None);
+        }
+        let Some(read) = powers::read(graph, integrand, slots, parameters) else { return Ok(None) };
+        self.with_powers.insert(integrand);
+        let name = powers::name(&read, slots, entry);
+        if let Some(&known) = self.by_name.get(&name) {
+            return Ok(known);
+        }
+        let entries = (0..slots * slots).map(|k| entry(k / slots, k % slots)).collect();
+        let covariance = Covariance::new(slots, entries).map_err(|e| self.expectation_error(integrand, e))?;
+        let found = expect_powers(&read.terms, &read.quadratics, &covariance, &self.tolerance)
+            .map_err(|e| self.expectation_error(integrand, e))?
+            // What the name does not tell apart.
+            .map(|e| Estimate { error: e.error + 1e-12 * e.value.abs(), ..e });
+        self.by_name.insert(name, found);
+        Ok(found)
+    }
+
+    /// By independent groups of factors: a covariance that is 0 for these numbers splits an expectation, as those of
+    /// noise that is drawn for every input are, and each part may have a closed form of its own.
+    fn integral(
+        &mut self,
+        integrand: ExprId,
+        slots: usize,
+        entry: &dyn Fn(usize, usize) -> f64,
+        parameters: &[f64],
+    ) -> Result<Estimate, LimitError> {
+        let product = self.compiled(integrand)?;
+        let Split { same, groups } = split(&product.factors, slots, entry);
+        let mut total = Estimate { value: product.sign, error: 0.0, method: Method::Exact };
+        for group in groups {
+            let factors: Vec<&CompiledFactor> = group.iter().map(|&k| &product.factors[k]).collect();
+            let found = match self.closed_form_of_group(&factors, &same, entry, parameters) {
+                Some(found) => found.map_err(|e| self.expectation_error(integrand, e))?,
+                None => self.integral_of_group(integrand, &factors, &same, entry, parameters)?,
+            };
+            total = times(&total, &found);
+        }
+        Ok(total)
+    }
+
+    /// The closed form of a product of functions of one slot each, if it has one.
+    fn closed_form_of_group(
+        &self,
+        factors: &[&CompiledFactor],
+        same: &[usize],
+        entry: &dyn Fn(usize, usize) -> f64,
+        parameters: &[f64],
+    ) -> Option<Result<Estimate, GaussError>> {
+        if !self.closed_forms {
+            return None;
+        }
+        let mut by_slot: Vec<(usize, Vec<ExprId>)> = Vec::new();
+        for factor in factors {
+            let &[slot] = &factor.slots[..] else { return None };
+            let slot = same[slot];
+            match by_slot.iter_mut().find(|(s, _)| *s == slot) {
+                Some((_, own)) => own.push(factor.expr),
+                None => by_slot.push((slot, vec![factor.expr])),
+            }
+        }
+        let function = |own: &[ExprId]| activation(self.graph, own, parameters);
+        match &by_slot[..] {
+            [(s, f)] => Some(mean(&function(f)?, entry(*s, *s))),
+            [(s, f), (t, g)] => dual(&function(f)?, &function(g)?, entry(*s, *s), entry(*s, *t), entry(*t, *t)),
+            _ => None,
+        }
+    }
+
+    fn integral_of_group(
+        &self,
+        integrand: ExprId,
+        factors: &[&CompiledFactor],
+        same: &[usize],
+        entry: &dyn Fn(usize, usize) -> f64,
+        parameters: &[f64],
+    ) -> Result<Estimate, LimitError> {
+        let mut used: Vec<usize> = factors.iter().flat_map(|f| f.slots.iter().map(|&s| same[s])).collect();
+        used.sort_unstable();
+        used.dedup();
+        let d = used.len();
+        let entries = (0..d * d).map(|k| entry(used[k / d], used[k % d])).collect();
+        let covariance = Covariance::new(d, entries).map_err(|e| self.expectation_error(integrand, e))?;
+        let functions: Vec<_> = factors.iter().map(|factor| factor.function(self.graph, parameters)).collect();
+        let mut parts = Vec::with_capacity(factors.len());
+        for (factor, function) in factors.iter().zip(&functions) {
+            let place = |&s: &usize| used.binary_search(&same[s]).unwrap_or(0);
+            parts.push(Part { slots: factor.slots.iter().map(place).collect(), function });
+        }
+        expect_product(&parts, &covariance, &self.tolerance).map_err(|e| self.expectation_error(integrand, e))
+    }
+
+    /// The factors of an integrand, compiled.
+    fn compiled(&mut self, integrand: ExprId) -> Result<Rc<Product>, LimitError> {
+        if let Some(known) = self.tapes.get(&integrand) {
+            return Ok(known.clone());
+        }
+        let mut sign = 1.0;
+        let mut factors = Vec::new();
+        flatten(self.graph, integrand, &mut factors, &mut sign);
+        let factors = factors.into_iter().map(|factor| CompiledFactor::new(self.graph, factor));
+        let compiled = Rc::new(Product { sign, factors: factors.collect::<Result<_, _>>()? });
+        self.tapes.insert(integrand, compiled.clone());
+        Ok(compiled)
+    }
+
+    fn expectation_error(&self, integrand: ExprId, source: GaussError) -> LimitError {
+        LimitError::Expectation { integrand: crate::show::text(self.graph, self.program, integrand), source }
+    }
+}
