@@ -7,27 +7,25 @@
 //! depend on the other slots as well, and have kinks in `u` and `v`. What is left is a smooth function of two variables
 //! less, unless its own factors have kinks.
 
+mod plan;
+mod rules;
+
 use std::cell::RefCell;
 
 use netsor_num::normal;
-use netsor_num::quadrature::{gauss_legendre, trapezoid};
+use netsor_num::quadrature::trapezoid;
+use netsor_num::sobol::Sobol;
+use netsor_num::sum::pairwise;
 
-use crate::covariance::Factor as Root;
 use crate::expect::by_quadrature;
-use crate::product::{Part, hides_kinks};
+use crate::product::Part;
+use crate::roots::roots;
 use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance};
+use plan::Plan;
+use rules::{Inner, Pieces, RANGE, ROWS, STENCIL, Table};
 
-/// Correlations of the pair above this need too many terms of Mehler's series.
-const CORRELATION: f64 = 0.93;
-
-/// Terms of Mehler's series are summed until their bound is below this.
-const TAIL: f64 = 1e-16;
-
-/// The range of a variable: the Hermite functions of the orders in use have decayed there.
-const RANGE: f64 = 12.0;
-
-/// The part of its variance that a slot with kinks must keep: below, the kink is hardly smoothed.
-const KEPT: f64 = 0.05;
+/// Terms of Mehler's series are summed until their bound is below this share of the tolerance, and at least [`AIM`].
+const TAIL: f64 = 1e-3;
 
 /// The most nodes of a rule for one variable.
 const NODES: usize = 640;
@@ -41,22 +39,26 @@ const PIECE: f64 = 2.0;
 /// The most nodes on all pieces of one variable without kinks.
 const PIECES_NODES: f64 = 3_000.0;
 
-/// Conditional means within so many standard deviations are interpolated.
+/// Places in which a surface is looked for.
+const CELLS: usize = 40;
+
+/// Outer variables within so many standard deviations are interpolated.
 const OUTER: f64 = 10.0;
 
-/// What interpolation may be off by, relative to the largest coefficient.
-const INTERPOLATION: f64 = 2e-15;
+/// What two rules of the inner variables should differ by: this share of the tolerance, but no less than the smallest
+/// number and no more than the largest, relative to the size of the integrand.
+const AIM: (f64, [f64; 2]) = (1e-2, [1e-14, 1e-8]);
 
-/// Relative to the size of the integrand, what two rules of the inner variables should differ by.
-const AIM: f64 = 1e-14;
-
-/// What the finest rules may differ by, where rounding keeps them from [`AIM`]; the error says what they do differ by.
+/// What the finest rules may differ by, where rounding keeps them from it; the error says what they do differ by.
 const ACCEPTED: f64 = 1e-11;
+
+/// Outer points at which rules are compared while they are refined, and those that say how good the last one is.
+const PROBES: [usize; 2] = [5, 32];
 
 /// `E prod parts` by conditioning; `None` where the parts or the covariance do not allow it.
 pub(crate) fn expect(parts: &[Part<'_>], c: &Covariance, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
     let Some(plan) = Plan::new(parts, c) else { return Ok(None) };
-    let Some(conditional) = Conditional::new(parts, plan)? else { return Ok(None) };
+    let Some(conditional) = Conditional::new(parts, plan, tol)? else { return Ok(None) };
     let cost = conditional.cost();
     let outer = Tolerance { max_points: (tol.max_points / cost).max(5_000), ..*tol };
     let Some(found) = by_quadrature(&conditional, &conditional.plan.outer, &outer)? else { return Ok(None) };
@@ -68,252 +70,8 @@ pub(crate) fn expect(parts: &[Part<'_>], c: &Covariance, tol: &Tolerance) -> Res
         _ => cost,
     };
     let method = Method::Quadrature { dims: c.factor().rank, points };
-    let error = found.error + conditional.inner_error * found.value.abs();
+    let error = found.error + conditional.inner_error;
     Ok(Some(Estimate { value: found.value, error, method }))
-}
-
-/// Which slots are integrated inside, and the law of the others.
-struct Plan {
-    slots: usize,
-    pair: [usize; 2],
-    /// Standard deviations of the pair, given the others.
-    deviation: [f64; 2],
-    /// Their correlation, given the others.
-    correlation: f64,
-    /// All slots in terms of the outer variables: values of the outer slots, conditional means of the pair.
-    outer: Root,
-    /// The factors with the first of the pair, the second, neither.
-    groups: [Vec<usize>; 3],
-}
-
-impl Plan {
-    /// The pair with the smallest correlation among those that no factor joins.
-    fn new(parts: &[Part<'_>], c: &Covariance) -> Option<Self> {
-        let d = c.slots();
-        if d < 2 || c.factor().rank < d {
-            return None;
-        }
-        let kinked = |slot: usize| {
-            parts
-                .iter()
-                .any(|p| p.slots.iter().position(|&s| s == slot).is_some_and(|k| !p.function.kinks(k).is_empty()))
-        };
-        // A kink that is not declared could be anywhere.
-        if parts.iter().any(hides_kinks) {
-            return None;
-        }
-        let mut best: Option<(f64, Self)> = None;
-        for j in 0..d {
-            for i in 0..j {
-                if parts.iter().any(|p| p.slots.contains(&i) && p.slots.contains(&j)) {
-                    continue;
-                }
-                // Kinks that are no thresholds of the pair's own would have to be found anew for every outer point.
-                let curved = |p: &Part<'_>| 0 < p.function.surfaces();
-                if parts.iter().any(|p| curved(p) && (p.slots.contains(&i) || p.slots.contains(&j))) {
-                    continue;
-                }
-                let Some(plan) = Self::for_pair(parts, c, [i, j]) else { continue };
-                let enough = |k: usize, slot: usize| {
-                    !kinked(slot) || KEPT * c.entry(slot, slot) <= plan.deviation[k] * plan.deviation[k]
-                };
-                if CORRELATION < plan.correlation.abs() || !enough(0, i) || !enough(1, j) {
-                    continue;
-                }
-                // Kinks are better inside, where they are known exactly.
-                let score = plan.correlation.abs() - 2.0 * f64::from(u8::from(kinked(i)) + u8::from(kinked(j)));
-                if best.as_ref().is_none_or(|(least, _)| score < *least) {
-                    best = Some((score, plan));
-                }
-            }
-        }
-        best.map(|(_, plan)| plan)
-    }
-
-    fn for_pair(parts: &[Part<'_>], c: &Covariance, pair: [usize; 2]) -> Option<Self> {
-        let d = c.slots();
-        let order: Vec<usize> = (0..d).filter(|k| !pair.contains(k)).chain(pair).collect();
-        let entries =
-            order.iter().flat_map(|&a| order.iter().map(move |&b| (a, b))).map(|(a, b)| c.entry(a, b)).collect();
-        let l = cholesky(d, entries)?;
-        let at = |k: usize, j: usize| l[k * d + j];
-        let rank = d - 2;
-        let mut rows = vec![0.0; d * rank];
-        for (k, &slot) in order.iter().enumerate() {
-            for j in 0..rank.min(k + 1) {
-                rows[slot * rank + j] = at(k, j);
-            }
-        }
-        let (first, cross, second) = (at(d - 2, d - 2), at(d - 1, d - 2), at(d - 1, d - 1));
-        let length = libm::hypot(cross, second);
-        let group = |p: &Part<'_>| {
-            if p.slots.contains(&pair[0]) {
-                0
-            } else if p.slots.contains(&pair[1]) {
-                1
-            } else {
-                2
-            }
-        };
-        let groups = [0, 1, 2].map(|g| (0..parts.len()).filter(|&k| group(&parts[k]) == g).collect());
-        let relative = (0..rank)
-            .map(|j| order.iter().map(|&s| (rows[s * rank + j] / libm::sqrt(c.entry(s, s))).abs()).fold(0.0, f64::max))
-            .collect();
-        Some(Self {
-            slots: d,
-            pair,
-            deviation: [first, length],
-            correlation: cross / length,
-            outer: Root::new(rank, rows, relative),
-            groups,
-        })
-    }
-}
-
-/// The lower triangular factor of a positive definite matrix; `None` if it is not.
-fn cholesky(d: usize, mut a: Vec<f64>) -> Option<Vec<f64>> {
-    for j in 0..d {
-        for i in j..d {
-            let mut sum = a[i * d + j];
-            for k in 0..j {
-                sum -= a[i * d + k] * a[j * d + k];
-            }
-            if i == j {
-                if sum <= 64.0 * f64::EPSILON * a[j * d + j] {
-                    return None;
-                }
-                a[j * d + j] = libm::sqrt(sum);
-            } else {
-                a[i * d + j] = sum / a[j * d + j];
-            }
-        }
-        for i in 0..j {
-            a[i * d + j] = 0.0;
-        }
-    }
-    Some(a)
-}
-
-/// Nodes and weights of one inner variable, with the Hermite polynomials at the nodes times the weights.
-struct Inner {
-    nodes: Vec<f64>,
-    /// Row `k` is `h_k(node) weight`.
-    table: Vec<f64>,
-}
-
-impl Inner {
-    fn new(nodes: Vec<f64>, weights: &[f64], terms: usize) -> Self {
-        let q = nodes.len();
-        let mut table = vec![0.0; terms * q];
-        table[..q].copy_from_slice(weights);
-        for k in 1..terms {
-            let (root, below) = (libm::sqrt(k as f64), libm::sqrt((k - 1) as f64));
-            for (j, x) in nodes.iter().enumerate() {
-                let earlier = if k == 1 { 0.0 } else { table[(k - 2) * q + j] };
-                table[k * q + j] = (x * table[(k - 1) * q + j] - below * earlier) / root;
-            }
-        }
-        Self { nodes, table }
-    }
-}
-
-/// How a variable with kinks is integrated: Gauss-Legendre on pieces between them.
-struct Pieces {
-    /// The most that a piece may measure, in standard deviations.
-    length: f64,
-    /// The rule of each piece.
-    nodes: Vec<f64>,
-    weights: Vec<f64>,
-}
-
-impl Pieces {
-    fn new(length: f64, count: usize) -> Self {
-        let rule = gauss_legendre(count);
-        Self { length, nodes: rule.nodes.to_vec(), weights: rule.weights.to_vec() }
-    }
-
-    /// Shorter pieces with more nodes each: a piece between two close kinks cannot be the same rule twice.
-    fn finer(&self) -> Self {
-        Self::new(0.7 * self.length, self.nodes.len() + 2)
-    }
-
-    /// About how many nodes a variable takes.
-    fn total(&self) -> f64 {
-        2.0 * RANGE / self.length * self.nodes.len() as f64
-    }
-
-    /// The rule for a function with kinks at these nodes.
-    fn rule(&self, cuts: &[f64], terms: usize) -> Inner {
-        let mut ends = vec![-RANGE, RANGE];
-        ends.extend(cuts.iter().copied().filter(|x| x.abs() < RANGE));
-        ends.sort_by(f64::total_cmp);
-        let (mut nodes, mut weights) = (Vec::new(), Vec::new());
-        for pair in ends.windows(2) {
-            let pieces = ((pair[1] - pair[0]) / self.length).ceil().max(1.0);
-            let half = 0.5 * (pair[1] - pair[0]) / pieces;
-            for p in 0..pieces as usize {
-                let centre = pair[0] + (2.0 * p as f64 + 1.0) * half;
-                for (x, w) in self.nodes.iter().zip(&self.weights) {
-                    let x = centre + half * x;
-                    nodes.push(x);
-                    weights.push(half * w * normal::pdf(x));
-                }
-            }
-        }
-        Inner::new(nodes, &weights, terms)
-    }
-}
-
-/// Points of the interpolation.
-const STENCIL: usize = 12;
-
-/// The most rows of a table.
-const ROWS: usize = 4_000;
-
-/// Coefficients `a_k` that depend on the conditional mean only, on a uniform grid of means.
-struct Table {
-    start: f64,
-    step: f64,
-    terms: usize,
-    /// One row a mean.
-    values: Vec<f64>,
-}
-
-impl Table {
-    /// Interpolates between rows; false if the mean is not within the table.
-    fn look_up(&self, mean: f64, out: &mut Vec<f64>) -> bool {
-        let place = (mean - self.start) / self.step;
-        let rows = self.values.len() / self.terms;
-        let middle = (STENCIL / 2 - 1) as f64;
-        if place.is_nan() || place < middle || (rows - STENCIL / 2) as f64 <= place {
-            return false;
-        }
-        let first = (place - middle) as usize;
-        let t = place - first as f64;
-        // Barycentric weights of equidistant points: binomials with alternating signs.
-        let mut weights = [0.0; STENCIL];
-        let mut binomial = 1.0;
-        let mut total = 0.0;
-        for (j, weight) in weights.iter_mut().enumerate() {
-            let gap = t - j as f64;
-            if gap == 0.0 {
-                out.clear();
-                out.extend_from_slice(&self.values[(first + j) * self.terms..][..self.terms]);
-                return true;
-            }
-            *weight = if j % 2 == 0 { binomial } else { -binomial } / gap;
-            total += *weight;
-            binomial *= (STENCIL - 1 - j) as f64 / (j + 1) as f64;
-        }
-        out.clear();
-        out.resize(self.terms, 0.0);
-        for (j, weight) in weights.iter().enumerate() {
-            let weight = weight / total;
-            let row = &self.values[(first + j) * self.terms..][..self.terms];
-            out.iter_mut().zip(row).for_each(|(a, b)| *a += weight * b);
-        }
-        true
-    }
 }
 
 /// The product with the pair integrated out: a function of the outer slots and of the conditional means of the pair.
@@ -325,39 +83,29 @@ struct Conditional<'a> {
     /// For those with kinks.
     pieces: Pieces,
     terms: usize,
-    /// For functions that depend on their own slot only.
+    /// For functions that depend on one linear form of the outer variables.
     tables: [Option<Table>; 2],
     /// Kinks of the product in each slot; none in the pair, which is integrated out.
     kinks: Vec<Vec<f64>>,
-    /// Surfaces of the parts without the pair: part and number.
+    /// Surfaces that do not depend on the pair: part and number.
     surfaces: Vec<(usize, usize)>,
+    /// Those that do, for each of the pair.
+    inner_surfaces: [Vec<(usize, usize)>; 2],
     smooth: bool,
-    /// What the inner rules were found to miss, relative to the value.
+    /// What rules, tables and the end of the series were found to miss.
     inner_error: f64,
     bad: RefCell<Option<GaussError>>,
 }
 
 impl<'a> Conditional<'a> {
     /// Chooses the inner rules by comparing two of them at a few outer points; `None` if none is fine enough.
-    fn new(parts: &'a [Part<'a>], plan: Plan) -> Result<Option<Self>, GaussError> {
+    fn new(parts: &'a [Part<'a>], plan: Plan, tol: &Tolerance) -> Result<Option<Self>, GaussError> {
         let r = plan.correlation.abs();
-        let terms = if r < TAIL { 1 } else { (libm::log(TAIL) / libm::log(r)).ceil() as usize + 1 };
-        let mut kinks = vec![Vec::new(); plan.slots];
-        let mut smooth = true;
-        for part in plan.groups[2].iter().chain(&plan.groups[0]).chain(&plan.groups[1]).map(|&k| &parts[k]) {
-            for (k, &slot) in part.slots.iter().enumerate() {
-                let own = part.function.kinks(k);
-                if !plan.pair.contains(&slot) && !own.is_empty() {
-                    smooth = false;
-                    kinks[slot].extend_from_slice(own);
-                }
-            }
-        }
-        let mut surfaces = Vec::new();
-        for &k in &plan.groups[2] {
-            surfaces.extend((0..parts[k].function.surfaces()).map(|s| (k, s)));
-        }
-        smooth &= surfaces.is_empty();
+        let (share, [least, most]) = AIM;
+        // Accuracy costs nothing where there are few outer points.
+        let most = if plan.outer.rank < 2 { least } else { most };
+        let tail = (TAIL * tol.relative.max(tol.absolute)).clamp(least, most);
+        let terms = if r < tail { 1 } else { (libm::log(tail) / libm::log(r)).ceil() as usize + 1 };
         // A Hermite polynomial of order k has frequencies up to about sqrt(k).
         let mut step = std::f64::consts::TAU / (libm::sqrt(terms as f64) + 8.5);
         let rule = |step: f64, shift: f64| {
@@ -366,27 +114,30 @@ impl<'a> Conditional<'a> {
         };
         let rules = [rule(step, 0.0), rule(step, 0.3)];
         let mut this = Self {
+            kinks: vec![Vec::new(); plan.slots],
             parts,
             plan,
             rules,
             pieces: Pieces::new(PIECE, PIECE_NODES),
             terms,
             tables: [None, None],
-            kinks,
-            surfaces,
-            smooth,
+            surfaces: Vec::new(),
+            inner_surfaces: [Vec::new(), Vec::new()],
+            smooth: true,
             inner_error: f64::INFINITY,
             bad: RefCell::new(None),
         };
+        this.find_kinks();
         let kinked = [0, 1].map(|which| this.kinked(which));
-        let probes = this.probes();
-        let mut before = this.at(&probes);
+        let [few, many] = PROBES.map(|count| this.probes(count));
+        let mut before = this.at(&few);
         loop {
+            let coarse = (this.rules.clone(), this.pieces.clone());
             // Both kinds of rule are refined, so that no two successive values come from the same nodes.
             step *= 0.75;
             this.rules = [rule(step, 0.1), rule(step, 0.4)];
             this.pieces = this.pieces.finer();
-            let now = this.at(&probes);
+            let now = this.at(&few);
             if let Some(error) = this.bad.borrow_mut().take() {
                 return Err(error);
             }
@@ -394,13 +145,26 @@ impl<'a> Conditional<'a> {
             let change = now.iter().zip(&before).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs()));
             let finest = kinked.contains(&false) && 3 * NODES < 4 * this.rules[0].nodes.len()
                 || kinked.contains(&true) && PIECES_NODES < this.pieces.finer().total();
-            let accepted = if finest && kinked.contains(&true) { ACCEPTED } else { AIM };
+            let aim = (share * tol.relative.max(tol.absolute / size)).clamp(least, most);
+            let accepted = if finest && kinked.contains(&true) { aim.max(ACCEPTED) } else { aim };
             // Nothing is learned from probes at which the integrand vanishes.
             if 0.0 < size && change <= accepted * size {
-                this.inner_error = 4.0 * (change / size + AIM + f64::EPSILON);
-                if 2 <= this.plan.outer.rank {
-                    this.tables = [this.table(0), this.table(1)];
+                let fine = this.at(&many);
+                // Where much more was asked than is needed the coarser rule serves.
+                if change <= 1e-2 * accepted * size {
+                    (this.rules, this.pieces) = coarse;
                 }
+                if 2 <= this.plan.outer.rank {
+                    this.tables = [0, 1].map(|which| this.table(which, aim));
+                }
+                let used = this.at(&many);
+                if let Some(error) = this.bad.borrow_mut().take() {
+                    return Err(error);
+                }
+                let (mut missed, size) = (mean_and_error(used.iter().zip(&fine).map(|(a, b)| (a - b).abs())), size);
+                // The rule that was compared with is better than the coarser by the change, and so is what it misses.
+                missed += change;
+                this.inner_error = missed + (tail + 4.0 * f64::EPSILON) * size;
                 return Ok(Some(this));
             }
             if finest {
@@ -408,6 +172,43 @@ impl<'a> Conditional<'a> {
             }
             before = now;
         }
+    }
+
+    /// Thresholds and surfaces, of the outer variables and of the pair.
+    fn find_kinks(&mut self) {
+        let probes = self.probes(PROBES[0]);
+        for (group, members) in self.plan.groups.iter().enumerate() {
+            for &at in members {
+                let part = &self.parts[at];
+                for (k, &slot) in part.slots.iter().enumerate() {
+                    if !self.plan.pair.contains(&slot) {
+                        self.kinks[slot].extend_from_slice(part.function.kinks(k));
+                    }
+                }
+                for surface in 0..part.function.surfaces() {
+                    let value = |moved: f64| {
+                        let columns: Vec<Vec<f64>> = part
+                            .slots
+                            .iter()
+                            .map(|&s| {
+                                let own = group < 2 && s == self.plan.pair[group];
+                                probes[s].iter().map(|x| if own { x + moved } else { *x }).collect()
+                            })
+                            .collect();
+                        let columns: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
+                        let mut out = vec![0.0; PROBES[0]];
+                        part.function.surface(surface, &columns, &mut out);
+                        out
+                    };
+                    if group < 2 && value(0.0) != value(0.7 * self.plan.deviation[group]) {
+                        self.inner_surfaces[group].push((at, surface));
+                    } else {
+                        self.surfaces.push((at, surface));
+                    }
+                }
+            }
+        }
+        self.smooth = self.surfaces.is_empty() && self.kinks.iter().all(Vec::is_empty);
     }
 
     /// About how many evaluations of the parts an outer point is worth.
@@ -424,28 +225,49 @@ impl<'a> Conditional<'a> {
         let kinked = |part: &Part<'_>| {
             part.slots.iter().position(|&s| s == slot).is_some_and(|k| !part.function.kinks(k).is_empty())
         };
-        self.plan.groups[which].iter().any(|&k| kinked(&self.parts[k]))
+        !self.inner_surfaces[which].is_empty() || self.plan.groups[which].iter().any(|&k| kinked(&self.parts[k]))
     }
 
-    /// A table of the coefficients of one of the pair's functions, if they depend on the conditional mean only and are
-    /// smooth enough to be interpolated.
-    fn table(&self, which: usize) -> Option<Table> {
-        let slot = self.plan.pair[which];
-        if self.plan.groups[which].iter().any(|&k| self.parts[k].slots.iter().any(|&s| s != slot)) {
+    /// A table of the coefficients of one of the pair's functions, if they depend on one linear form of the outer variables
+    /// only (the conditional mean, or another slot) and are smooth enough to be interpolated.
+    fn table(&self, which: usize, aim: f64) -> Option<Table> {
+        let (own, outer) = (self.plan.pair[which], &self.plan.outer);
+        let rank = outer.rank;
+        let mut used = vec![own];
+        for part in self.plan.groups[which].iter().map(|&k| &self.parts[k]) {
+            used.extend(&part.slots);
+            let bends = |(k, &s): (usize, &usize)| s != own && !part.function.kinks(k).is_empty();
+            if part.slots.iter().enumerate().any(bends) {
+                return None;
+            }
+        }
+        used.sort_unstable();
+        used.dedup();
+        let product = |k: usize, l: usize| -> f64 { (0..rank).map(|j| outer.entry(k, j) * outer.entry(l, j)).sum() };
+        let slot = used.iter().copied().max_by(|&k, &l| product(k, k).total_cmp(&product(l, l)))?;
+        let square = product(slot, slot);
+        if square == 0.0 {
             return None;
         }
-        let rank = self.plan.outer.rank;
-        let spread =
-            libm::sqrt((0..rank).map(|j| self.plan.outer.entry(slot, j) * self.plan.outer.entry(slot, j)).sum());
+        // The others as multiples of that slot.
+        let ratios: Vec<f64> = used.iter().map(|&k| product(k, slot) / square).collect();
+        let parallel = |(&k, ratio): (&usize, &f64)| {
+            (0..rank).all(|j| (outer.entry(k, j) - ratio * outer.entry(slot, j)).abs() <= 1e-14 * libm::sqrt(square))
+        };
+        if !used.iter().zip(&ratios).all(parallel) {
+            return None;
+        }
+        let spread = libm::sqrt(square);
         let reach = OUTER * spread;
         let mut columns = vec![vec![0.0]; self.plan.slots];
         let (mut work, mut row, mut between) = (Work::default(), Vec::new(), Vec::new());
-        let mut direct = |mean: f64, row: &mut Vec<f64>| {
-            columns[slot][0] = mean;
+        let mut direct = |value: f64, row: &mut Vec<f64>| {
+            used.iter().zip(&ratios).for_each(|(&k, ratio)| columns[k][0] = ratio * value);
             let points: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
             self.coefficients(which, &points, 0, &mut work, row);
         };
-        let mut step = 0.4 * self.plan.deviation[which].max(0.25 * spread);
+        let alone = used.len() == 1;
+        let mut step = if alone { 0.4 * self.plan.deviation[which].max(0.25 * spread) } else { 0.25 * spread };
         loop {
             let rows = (2.0 * reach / step) as usize + 2 * STENCIL;
             if ROWS < rows {
@@ -458,12 +280,12 @@ impl<'a> Conditional<'a> {
                 values.extend_from_slice(&row);
             }
             let size = values.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-            let table = Table { start, step, terms: self.terms, values };
+            let table = Table { slot, start, step, terms: self.terms, values };
             let good = (0..2 * STENCIL).all(|i| {
-                let mean = 4.0 * spread * libm::sin(2.3 * i as f64 + 0.1);
-                direct(mean, &mut row);
-                table.look_up(mean, &mut between)
-                    && row.iter().zip(&between).all(|(a, b)| (a - b).abs() <= INTERPOLATION * size)
+                let value = 4.0 * spread * libm::sin(2.3 * i as f64 + 0.1);
+                direct(value, &mut row);
+                table.look_up(value, &mut between)
+                    && row.iter().zip(&between).all(|(a, b)| (a - b).abs() <= 0.2 * aim * size)
             });
             if good {
                 return Some(table);
@@ -472,12 +294,17 @@ impl<'a> Conditional<'a> {
         }
     }
 
-    /// Slots at a few points of the outer variables.
-    fn probes(&self) -> Vec<Vec<f64>> {
+    /// Slots at some points of the outer variables, spread like their law.
+    fn probes(&self, count: usize) -> Vec<Vec<f64>> {
         let (d, rank) = (self.plan.slots, self.plan.outer.rank);
-        let points: Vec<Vec<f64>> = (0..5)
-            .map(|p| (0..rank).map(|j| 2.5 * libm::sin(1.3 * f64::from(p) + 2.1 * j as f64 * f64::from(p))).collect())
-            .collect();
+        let sobol = Sobol::new(rank, 0x5eed, 1);
+        let point = |i: usize| {
+            let mut point = vec![0.0; rank];
+            sobol.point(i as u64, &mut point);
+            point.iter_mut().for_each(|u| *u = normal::quantile(*u));
+            point
+        };
+        let points: Vec<Vec<f64>> = (0..count).map(point).collect();
         (0..d)
             .map(|k| points.iter().map(|x| (0..rank).map(|j| self.plan.outer.entry(k, j) * x[j]).sum()).collect())
             .collect()
@@ -495,7 +322,7 @@ impl<'a> Conditional<'a> {
         let slot = self.plan.pair[which];
         let (mean, deviation) = (points[slot][at], self.plan.deviation[which]);
         if let Some(table) = &self.tables[which]
-            && table.look_up(mean, out)
+            && table.look_up(points[table.slot][at], out)
         {
             return;
         }
@@ -505,6 +332,23 @@ impl<'a> Conditional<'a> {
             if let Some(k) = part.slots.iter().position(|&s| s == slot) {
                 cuts.extend(part.function.kinks(k).iter().map(|t| (t - mean) / deviation));
             }
+        }
+        for &(part, surface) in &self.inner_surfaces[which] {
+            let part = &self.parts[part];
+            let mut found = [std::mem::take(&mut cuts)];
+            let mut value = |_: &[usize], z: &[f64]| {
+                let column = |&s: &usize| {
+                    z.iter().map(|z| if s == slot { mean + deviation * z } else { points[s][at] }).collect()
+                };
+                let columns: Vec<Vec<f64>> = part.slots.iter().map(column).collect();
+                let columns: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
+                let mut out = vec![0.0; z.len()];
+                part.function.surface(surface, &columns, &mut out);
+                out
+            };
+            roots(RANGE, CELLS, &mut value, &mut found);
+            let [more] = found;
+            cuts = more;
         }
         let own;
         let rule = if cuts.is_empty() {
@@ -544,6 +388,15 @@ impl<'a> Conditional<'a> {
             row.iter().zip(&work.values).map(|(h, f)| h * f).sum::<f64>()
         }));
     }
+}
+
+/// The mean of numbers that are not negative, and three and a half standard errors of it.
+pub(crate) fn mean_and_error(x: impl Iterator<Item = f64>) -> f64 {
+    let x: Vec<f64> = x.collect();
+    let n = x.len() as f64;
+    let mean = pairwise(&x) / n;
+    let squares: Vec<f64> = x.iter().map(|x| (x - mean) * (x - mean)).collect();
+    mean + 3.5 * libm::sqrt(pairwise(&squares) / (n * (n - 1.0)))
 }
 
 /// Buffers.

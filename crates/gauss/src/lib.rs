@@ -48,6 +48,7 @@ mod powers;
 mod product;
 mod qmc;
 mod radial;
+mod roots;
 mod smoothed;
 mod symmetric;
 mod tensor;
