@@ -6,6 +6,7 @@
 
 use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::func::{Func, Smoothness};
+use netsor_ir::number::Power;
 
 use crate::closed_form::slots_of;
 use crate::density::normal_density;
@@ -123,23 +124,28 @@ impl Deriver<'_> {
 
     /// The weights of the slots `others` in the mean of slot `target` given them, and the variance that is left:
     /// Gaussian elimination on covariances. `None` if that variance is zero by proof.
+    ///
+    /// A slot whose variance given the slots before it is 0 up to rounding is a function of them and has no weight. If no
+    /// variance is left for the target, up to rounding, it is exactly 0 when evaluated, and the density of the target an
+    /// error of domain and not a large number.
     fn regression(&mut self, target: usize, others: &[usize], law: &Law) -> Option<(Vec<ExprId>, ExprId)> {
         // Rows of the covariance of `others`, with the covariance with the target at the end; the target's own last.
         let order: Vec<usize> = others.iter().copied().chain([target]).collect();
         let size = others.len();
+        let one = Power::from_integer(1);
         let mut rows: Vec<Vec<ExprId>> =
             order.iter().map(|&a| order.iter().map(|&b| law.covariance[a][b]).collect()).collect();
-        let pool = &mut self.graph.pool;
         for k in 0..size {
             let pivot = rows[k][k];
-            if pool.is_zero(pivot) {
+            if self.graph.pool.is_zero(pivot) {
                 continue;
             }
             for i in k + 1..=size {
-                if pool.is_zero(rows[i][k]) {
+                if self.graph.pool.is_zero(rows[i][k]) {
                     continue;
                 }
-                let ratio = pool.div(rows[i][k], pivot);
+                let ratio = self.quotient(rows[i][k], pivot, law.sizes[order[k]], one);
+                let pool = &mut self.graph.pool;
                 let above = rows[k].clone();
                 for (entry, &above) in rows[i].iter_mut().zip(&above).skip(k) {
                     let share = pool.mul(ratio, above);
@@ -148,21 +154,28 @@ impl Deriver<'_> {
             }
         }
         let variance = rows[size][size];
-        if pool.is_zero(variance) {
+        if self.graph.pool.is_zero(variance) {
             return None;
         }
-        let mut weights = vec![pool.integer(0); size];
+        let mut weights = vec![self.graph.pool.integer(0); size];
         for k in (0..size).rev() {
-            if pool.is_zero(rows[k][k]) {
+            if self.graph.pool.is_zero(rows[k][k]) {
                 continue;
             }
             let mut left = rows[k][size];
             for j in k + 1..size {
+                let pool = &mut self.graph.pool;
                 let share = pool.mul(rows[k][j], weights[j]);
                 left = pool.sub(left, share);
             }
-            weights[k] = pool.div(left, rows[k][k]);
+            weights[k] = self.quotient(left, rows[k][k], law.sizes[order[k]], one);
         }
+        if size == 0 {
+            return Some((weights, variance));
+        }
+        // v^2 / v, which is 0 where v is 0 up to rounding.
+        let square = self.graph.pool.mul(variance, variance);
+        let variance = self.quotient(square, variance, law.sizes[target], one);
         Some((weights, variance))
     }
 }
