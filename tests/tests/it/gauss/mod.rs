@@ -1,5 +1,6 @@
 //! Gaussian expectations.
 
+mod coverage;
 mod dual;
 mod expect;
 mod powers;

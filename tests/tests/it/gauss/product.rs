@@ -1,7 +1,7 @@
 //! Products by conditioning on all variables but two, against formulas and against the plain methods.
 
 use netsor_gauss::{Covariance, Estimate, Function, Integrand, Method, Part, Tolerance, expect, expect_product};
-use netsor_num::special;
+use netsor_num::{normal, special};
 
 /// One function of one slot, with a kink at a threshold or none.
 fn single(f: fn(f64) -> f64, kink: Option<f64>) -> impl Integrand {
@@ -133,4 +133,36 @@ fn narrow_functions_with_kinks() {
     check(&parts, &c, exact, 1e-12 * exact);
     let found = expect_product(&parts, &c, &Tolerance::default()).unwrap();
     assert!((found.value - exact).abs() <= found.error && found.error <= 1e-9 * exact, "{found:?}, exactly {exact}");
+}
+
+/// Jumps along curves in four variables, `step(u + 2 tanh(x)) step(v + 2 tanh(y))`: given `x` and `y` a probability of two
+/// normal variables, whose mean is a smooth integral over two.
+#[test]
+fn jumps_along_curves_in_four_variables() {
+    let jump = || {
+        let curve = |points: &[&[f64]], out: &mut [f64]| {
+            for (j, y) in out.iter_mut().enumerate() {
+                *y = points[0][j] + 2.0 * special::tanh(points[1][j]);
+            }
+        };
+        let eval = move |points: &[&[f64]], out: &mut [f64]| {
+            curve(points, out);
+            out.iter_mut().for_each(|y| *y = special::step(*y));
+        };
+        Function::new(2, eval).with_surface(curve)
+    };
+    let (first, second) = (jump(), jump());
+    let (r, s) = (0.6, -0.3);
+    let joint = vec![1.0, r, 0.0, 0.0, r, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, s, 0.0, 0.0, s, 1.0];
+    let outer = Function::new(2, move |points: &[&[f64]], out: &mut [f64]| {
+        for (j, y) in out.iter_mut().enumerate() {
+            let mean = |k: usize| 2.0 * special::tanh(points[k][j]);
+            *y = normal::bivariate_cdf(mean(0), mean(1), r);
+        }
+    });
+    let exact = expect(&outer, &Covariance::new(2, vec![1.0, s, s, 1.0]).unwrap(), &Tolerance::default()).unwrap();
+    let parts = [Part { slots: vec![0, 2], function: &first }, Part { slots: vec![1, 3], function: &second }];
+    let found = check(&parts, &Covariance::new(4, joint).unwrap(), exact.value, 1e-9);
+    assert!(matches!(found.method, Method::Quadrature { dims: 4, .. }), "{found:?}");
+    assert!(found.error <= 1e-8, "{found:?}");
 }

@@ -107,3 +107,29 @@ fn steps_along_curves() {
     // Here it is solved for `u`.
     check("step(exp(y) - u)", |y, u| step(y.exp() - u), |u| if 0.0 < u { vec![u.ln()] } else { vec![] });
 }
+
+/// A jump along a curve through a variable that the data make a copy of another: the regression on both is singular.
+#[test]
+fn curves_through_copies() {
+    let source = "program p {
+      data c
+      matrix W ~ N(0, 13/10/n)
+      vector v ~ N(0, 1)
+      vector u ~ N(0, 7/10)
+      vector b ~ N(0, 1)
+      y = W * v
+      x = step(y + tanh(u) + tanh(u + c * b) / 2)
+      z = W' * x
+      moment m = mean(v * z)
+    }";
+    let program = parse_program(source).unwrap_or_else(|e| panic!("{e:?}"));
+    let mut deriver = Deriver::new(&program);
+    let limit = deriver.scalar(program.find("m").unwrap()).unwrap();
+    let graph = deriver.into_graph();
+    let expected = by_integration(|y, u| step(y + 1.5 * u.tanh()), |u| vec![-1.5 * u.tanh()]);
+    let data = Data::new().with(program.find("c").unwrap(), vec![0.0]);
+    let mut evaluator = Evaluator::new(&graph, &program, &data, Tolerance::default()).unwrap();
+    let found = evaluator.value(limit, &[]).unwrap();
+    assert!((found.value - expected).abs() <= found.error + 1e-9, "{found:?}, expected {expected}");
+    assert!(found.error < 1e-6, "{found:?}");
+}
