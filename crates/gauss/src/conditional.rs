@@ -47,7 +47,7 @@ const OUTER: f64 = 10.0;
 
 /// What two rules of the inner variables should differ by: this share of the tolerance, but no less than the smallest
 /// number and no more than the largest, relative to the size of the integrand.
-const AIM: (f64, [f64; 2]) = (1e-2, [1e-14, 1e-8]);
+const AIM: (f64, [f64; 2]) = (1e-2, [2e-14, 1e-8]);
 
 /// What the finest rules may differ by, where rounding keeps them from it; the error says what they do differ by.
 const ACCEPTED: f64 = 1e-11;
@@ -146,7 +146,7 @@ impl<'a> Conditional<'a> {
             let finest = kinked.contains(&false) && 3 * NODES < 4 * this.rules[0].nodes.len()
                 || kinked.contains(&true) && PIECES_NODES < this.pieces.finer().total();
             let aim = (share * tol.relative.max(tol.absolute / size)).clamp(least, most);
-            let accepted = if finest && kinked.contains(&true) { aim.max(ACCEPTED) } else { aim };
+            let accepted = if finest { aim.max(ACCEPTED) } else { aim };
             // Nothing is learned from probes at which the integrand vanishes.
             if 0.0 < size && change <= accepted * size {
                 let fine = this.at(&many);
@@ -161,9 +161,8 @@ impl<'a> Conditional<'a> {
                 if let Some(error) = this.bad.borrow_mut().take() {
                     return Err(error);
                 }
-                let (mut missed, size) = (mean_and_error(used.iter().zip(&fine).map(|(a, b)| (a - b).abs())), size);
-                // The rule that was compared with is better than the coarser by the change, and so is what it misses.
-                missed += change;
+                // What the finer rule misses itself is less than what refining changed.
+                let missed = mean_and_error(used.iter().zip(&fine).map(|(a, b)| (a - b).abs())) + change;
                 this.inner_error = missed + (tail + 4.0 * f64::EPSILON) * size;
                 return Ok(Some(this));
             }

@@ -7,17 +7,20 @@ const STEPS: usize = 150;
 const ROOT: f64 = 1e-13;
 
 /// Places that tell an affine function from others: in no symmetry.
-const PLACES: [f64; 4] = [-3.7, -1.3, 0.4, 2.1];
+pub(crate) const PLACES: [f64; 4] = [-3.7, -1.3, 0.4, 2.1];
 
 /// An affine function is one up to this, relative to its values.
 const AFFINE: f64 = 1e-12;
+
+/// The value of a function on some lines at some places.
+pub(crate) type OnLines<'f> = dyn FnMut(&[usize], &[f64]) -> Vec<f64> + 'f;
 
 /// Adds to `cuts[line]` where a function changes sign in `[-range, range]`; `f(lines, t)` is its value on each line at
 /// each place.
 ///
 /// The root of an affine function is exact; other functions are looked at in `cells` places, so that two roots that are
 /// closer are not seen.
-pub(crate) fn roots(range: f64, cells: usize, f: &mut dyn FnMut(&[usize], &[f64]) -> Vec<f64>, cuts: &mut [Vec<f64>]) {
+pub(crate) fn roots(range: f64, cells: usize, f: &mut OnLines<'_>, cuts: &mut [Vec<f64>]) {
     let all = |places: &mut dyn Iterator<Item = f64>| {
         let places: Vec<f64> = places.collect();
         let lines: Vec<usize> = (0..cuts.len()).flat_map(|line| std::iter::repeat_n(line, places.len())).collect();
@@ -64,7 +67,7 @@ pub(crate) fn roots(range: f64, cells: usize, f: &mut dyn FnMut(&[usize], &[f64]
 }
 
 /// The root of the affine function with these values at [`PLACES`], infinite for a constant; `None` if there is none such.
-fn affine_root(values: &[f64]) -> Option<f64> {
+pub(crate) fn affine_root(values: &[f64]) -> Option<f64> {
     let (first, last) = (PLACES[0], PLACES[3]);
     let slope = (values[3] - values[0]) / (last - first);
     let size = values.iter().fold(0.0, |m: f64, x| m.max(x.abs()));

@@ -3,6 +3,7 @@
 use crate::Covariance;
 use crate::covariance::Factor as Root;
 use crate::product::{Part, hides_kinks};
+use crate::roots::{PLACES, affine_root};
 
 /// Correlations of the pair above this need too many terms of Mehler's series.
 const CORRELATION: f64 = 0.93;
@@ -39,6 +40,9 @@ impl Plan {
         if parts.iter().any(hides_kinks) {
             return None;
         }
+        let straight = |slot: usize| {
+            parts.iter().all(|p| p.slots.iter().position(|&s| s == slot).is_none_or(|k| straight_in(p, k, c)))
+        };
         let mut best: Option<(f64, Self)> = None;
         for j in 0..d {
             for i in 0..j {
@@ -50,6 +54,10 @@ impl Plan {
                     !kinked(slot) || KEPT * c.entry(slot, slot) <= plan.deviation[k] * plan.deviation[k]
                 };
                 if CORRELATION < plan.correlation.abs() || !enough(0, i) || !enough(1, j) {
+                    continue;
+                }
+                // The place of other kinks inside would not be a smooth function of the outer variables.
+                if !(straight(i) && straight(j)) {
                     continue;
                 }
                 // Kinks are better inside, where they are known exactly.
@@ -100,6 +108,25 @@ impl Plan {
             groups,
         })
     }
+}
+
+/// Whether all surfaces of a part are affine in one of its slots, at a few values of the others.
+fn straight_in(part: &Part<'_>, slot: usize, c: &Covariance) -> bool {
+    let deviation = |k: usize| libm::sqrt(c.entry(part.slots[k], part.slots[k]));
+    (0..part.function.surfaces()).all(|surface| {
+        [-0.8, 0.3, 1.1].into_iter().all(|others| {
+            let column = |k: usize| {
+                let fixed = [others * (1.0 + 0.37 * k as f64); PLACES.len()];
+                let places = if k == slot { PLACES } else { fixed };
+                places.map(|x| x * deviation(k))
+            };
+            let columns: Vec<[f64; PLACES.len()]> = (0..part.slots.len()).map(column).collect();
+            let columns: Vec<&[f64]> = columns.iter().map(|column| &column[..]).collect();
+            let mut values = [0.0; PLACES.len()];
+            part.function.surface(surface, &columns, &mut values);
+            affine_root(&values).is_some()
+        })
+    })
 }
 
 /// The lower triangular factor of a positive definite matrix; `None` if it is not.
