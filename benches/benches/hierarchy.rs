@@ -3,6 +3,7 @@
 //! `cargo bench --package netsor-benches --bench hierarchy [-- growth]`
 
 use std::hint::black_box;
+use std::time::SystemTime;
 
 use netsor_benches::medians;
 use netsor_finite::Inputs;
@@ -14,19 +15,66 @@ use netsor_num::streams::{Streams, fill_normal};
 const DIM: usize = 10;
 const RUNS: usize = 21;
 
+/// Seconds that a measurement of growth takes at least.
+const GROWTH_SECONDS: f64 = 0.3;
+
 fn main() {
     println!("hierarchy/kernel/points/width: seconds (median of {RUNS}), two hidden layers of tanh, {DIM} inputs");
     compare(3, 16, 256);
     compare(4, 6, 256);
     if std::env::args().any(|arg| arg == "growth") {
-        println!("growth in the points");
-        [8, 32].into_iter().for_each(|points| compare(3, points, 256));
-        [3, 12].into_iter().for_each(|points| compare(4, points, 256));
-        println!("growth in the width");
-        [64, 1024].into_iter().for_each(|width| compare(3, 16, width));
-        [64, 1024].into_iter().for_each(|width| compare(4, 6, width));
-        println!("growth in the order");
-        (2..=6).for_each(|order| compare(order, 4, 128));
+        growth();
+    }
+}
+
+/// Exponents of the run time in the number of points, the width and the order.
+fn growth() {
+    println!("growth: processor time of a run, with the exponent between the last two");
+    for (order, points) in [(2, [32, 64, 128, 256]), (3, [8, 16, 32, 64]), (4, [4, 8, 12, 16])] {
+        report(&format!("K{order}, width 256, points"), &points, |n| time(order, n, 256));
+    }
+    for (order, points) in [(2, 32), (3, 16), (4, 6)] {
+        report(&format!("K{order}, {points} points, width"), &[128, 256, 512, 1024], |m| time(order, points, m));
+    }
+    let orders: Vec<f64> = (2..=6).map(|order| time(order, 4, 128)).collect();
+    let factors: Vec<String> = orders.windows(2).map(|w| format!("{:.1}", w[1] / w[0])).collect();
+    println!("4 points, width 128: {:.3} ms for K2, each order takes times {}", 1e3 * orders[0], factors.join(", "));
+}
+
+fn report(what: &str, at: &[usize], time: impl Fn(usize) -> f64) {
+    let times: Vec<f64> = at.iter().map(|&x| time(x)).collect();
+    let cells: Vec<String> = at.iter().zip(&times).map(|(x, t)| format!("{x}: {:.3} ms", 1e3 * t)).collect();
+    let [.., (x0, t0), (x1, t1)] = at.iter().zip(&times).collect::<Vec<_>>()[..] else { return };
+    let exponent = (t1 / t0).ln() / (*x1 as f64 / *x0 as f64).ln();
+    println!("{what} {}; exponent {exponent:.2}", cells.join(", "));
+}
+
+/// The time of all kernels up to an order.
+fn time(order: usize, points: usize, width: usize) -> f64 {
+    let (network, inputs) = problem(points, width);
+    let program = hierarchy(&network, order).expect("the network is smooth");
+    let options = KernelOptions::new(width, 0);
+    let (start, mut runs) = (clock(), 0);
+    loop {
+        drop(black_box(kernels_at(&program, &inputs, &options)));
+        runs += 1;
+        let passed = clock() - start;
+        if GROWTH_SECONDS < passed {
+            return passed / f64::from(runs);
+        }
+    }
+}
+
+/// Processor time of this process where the system tells (in hundredths of a second), so that other processes do not
+/// count; otherwise the time of day.
+fn clock() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name in parentheses: time in user mode and in the kernel are the 12th and 13th fields.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: Vec<f64> = fields.filter_map(|field| field.parse().ok()).collect();
+    match ticks[..] {
+        [user, kernel] => (user + kernel) / 100.0,
+        _ => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use netsor_finite::Inputs;
 use netsor_ir::program::ValueId;
@@ -15,7 +15,7 @@ use netsor_nth::{
     Integration, KernelOptions, LimitKernels, NetworkPath, NthError, Truncated, TruncatedPath, WidthCorrection,
     gradient_flow, hierarchy, kernels_at, limit_hierarchy, parallel_points, width_correction,
 };
-use netsor_num::ode::OdeOptions;
+use netsor_num::ode::{OdeError, OdeOptions};
 use serde_json::{Value, json};
 
 use crate::output;
@@ -93,6 +93,9 @@ pub(crate) struct NthArgs {
 
 /// Computes the kernels at initialisation, solves the truncated systems and the network's own flow, and compares.
 pub(crate) fn run(args: &NthArgs) -> anyhow::Result<ExitCode> {
+    if let Some(t) = args.times.iter().find(|t| !(0.0..f64::INFINITY).contains(*t)) {
+        bail!("--time {t}: expected a finite time of at least 0");
+    }
     let Item::Network(network) = args.source.one_item()? else {
         bail!("the hierarchy is that of a network; this file has a program");
     };
@@ -123,8 +126,13 @@ pub(crate) fn run(args: &NthArgs) -> anyhow::Result<ExitCode> {
     steps.inc(1);
     let ode = OdeOptions::default();
     let times = all_times(args);
-    let truth = gradient_flow(&network, &inputs, &args.targets, &times, &options, &ode)
-        .context("the flow of the network itself, which the truncations are compared with")?;
+    let truth = gradient_flow(&network, &inputs, &args.targets, &times, &options, &ode).map_err(|error| match error {
+        NthError::Ode(OdeError::Stiff { t }) => anyhow!(
+            "the flow of the network itself is stiff from time {t:.4e} on: modes that are learned by then still limit the \
+             steps; take a --time before that"
+        ),
+        error => anyhow!("the flow of the network itself, which truncations are compared with: {error}"),
+    })?;
     steps.inc(1);
     let mut paths = Vec::new();
     for p in 2..=order {
@@ -203,6 +211,12 @@ fn limit_of(
     bar.finish_and_clear();
     let correction = width_correction(&limits, &args.targets, &args.times, ode)?;
     Ok((limits, correction))
+}
+
+/// A truncation in a legend, which has no mathematics.
+fn frozen(p: usize) -> String {
+    let digit = ["⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"][p % 10];
+    format!("K⁽{digit}⁾ frozen")
 }
 
 /// Everything that is shown.
@@ -313,8 +327,7 @@ impl Compared {
                 .filter(|p| 0.0 < p.0 && 0.0 < p.1)
                 .collect()
         };
-        let series =
-            self.paths.iter().map(|(p, path)| Series::new(format!("K^({p}) frozen"), Style::Line, curve(path)));
+        let series = self.paths.iter().map(|(p, path)| Series::new(frozen(*p), Style::Line, curve(path)));
         Figure {
             title: format!("{}, width {}", self.name, args.width),
             x: Axis::log("time"),
@@ -334,7 +347,7 @@ impl Compared {
         let named = |first: bool, name: String| if first { name } else { String::new() };
         for (p, path) in &self.paths {
             for a in 0..self.points {
-                let name = named(a == 0, format!("K^({p}) frozen"));
+                let name = named(a == 0, frozen(*p));
                 series.push(Series::new(name, Style::Line, curve(&path.f, a)));
             }
         }

@@ -102,7 +102,7 @@ impl Claim for NthArchitectures {
             // seed, time: errors of f for p = 2, 3, then of K2.
             let rows = over_seeds(ctx, name, &seeds, |seed| errors.at(WIDTH, seed, &SHORT))?;
             let found = over_draws(ctx, name, &draws, |m, seed| errors.of_f(m, seed ^ THIRD_DESIGN, LONG, TOLERANCE))?;
-            let over_widths = in_width(&widths, &found, Average::Geometric)?;
+            let over_widths = in_width(&widths, &found)?;
             for (k, p) in [2, 3].into_iter().enumerate() {
                 let in_time: Vec<Vec<f64>> = rows.iter().map(|row| row.iter().map(|at| at[k]).collect()).collect();
                 let curve = slope_over_seeds(&SHORT, &in_time, Average::RootMeanSquare)?;

@@ -137,18 +137,19 @@ impl<'a> TruncationErrors<'a> {
     }
 }
 
-/// Curves over widths of the errors at one time for p = 2, 3, .., averaged over independent draws. `found` has the draws of
-/// each width.
+/// Curves over widths of the errors at one time for p = 2, 3, ..: geometric means over independent draws. `found` has the
+/// draws of each width.
 ///
-/// Errors are polynomials of high degree in Gaussian weights. Their mean square has an expansion in the inverse of the
-/// width; their typical size has not, because their law becomes Gaussian only at widths above its kurtosis, which is in
-/// the hundreds for p = 4. So root mean squares are what a slope is predicted for, and narrow widths take many draws.
-pub(super) fn in_width(widths: &[usize], found: &[Vec<Vec<f64>>], average: Average) -> anyhow::Result<Vec<Curve>> {
+/// Errors are polynomials in Gaussian weights, of a degree that grows with p. Once their law is nearly Gaussian, at widths
+/// above its kurtosis, the logarithm of a network's error scatters by about one at any width, and its mean has the slope
+/// of the size. Below that typical errors are small beside the rare ones and fall more slowly, and root mean squares take
+/// thousands of draws: for p = 4 the kurtosis is in the hundreds.
+pub(super) fn in_width(widths: &[usize], found: &[Vec<Vec<f64>>]) -> anyhow::Result<Vec<Curve>> {
     let orders = found.first().and_then(|draws| draws.first()).map_or(0, Vec::len);
     let of = |k: usize| -> Vec<Vec<f64>> {
         found.iter().map(|draws| draws.iter().map(|errors| errors[k]).collect()).collect()
     };
-    (0..orders).map(|k| Ok(slope_of_samples(&abscissae(widths), &of(k), average)?)).collect()
+    (0..orders).map(|k| Ok(slope_of_samples(&abscissae(widths), &of(k), Average::Geometric)?)).collect()
 }
 
 fn distance(a: &[f64], b: &[f64]) -> f64 {

@@ -1,12 +1,14 @@
 //! The hierarchy of other networks than MLPs, against differences of kernels along steps of gradient descent.
 
 use netsor_finite::Inputs;
+use netsor_ir::syntax::parse_network;
 use netsor_ir::verify::{Verified, verify_network};
 use netsor_ir::{Network, ValueId};
 use netsor_nth::{
-    Hierarchy, HuangYau, KernelOptions, NthError, Smooth, Truncated, bold_hierarchy, estimated_bytes, gradient_step,
-    hierarchy, kernels_at,
+    Hierarchy, HuangYau, KernelOptions, NthError, Smooth, Truncated, bold_hierarchy, estimated_bytes, gradient_flow,
+    gradient_step, hierarchy, kernels_at,
 };
+use netsor_num::ode::OdeOptions;
 use netsor_zoo::{Activation, Conv1d, Mlp, Tied};
 
 use crate::everything::{self, numbers};
@@ -87,6 +89,48 @@ fn a_network_that_has_everything() {
     check(&everything.network, everything.xi, 4, 4);
 }
 
+/// The truncations themselves against gradient flow in the parameters: the error of `f` begins like `t^p`, up to `p = 4`,
+/// for a residual network and a convolution.
+#[test]
+fn truncations_follow_other_networks() {
+    let residual = "network residual {
+      axis i = 3
+      data xi[i] : 2
+      param U : n x 2 ~ N(0, 1/2)
+      param W : n x n ~ N(0, 1/n)
+      param v : n x 1 ~ N(0, 1/n)
+      g[i] = U * xi[i]
+      z[i] = tanh(g[i])
+      h[i] = W * z[i]
+      x[i] = z[i] + tanh(h[i])
+      output f[i] = v' * x[i]
+    }";
+    let conv = Conv1d { inputs: 3, hidden: 2, channels: 2, activation: Activation::Erf, ..Conv1d::default() };
+    for network in [verified(parse_network(residual).unwrap()), verified(conv.network().unwrap())] {
+        let x = network.program.find("xi").unwrap();
+        let numbers_needed = network.program.family_sizes(x).iter().product::<usize>() * 2;
+        let inputs = Inputs::new().with(x, numbers(numbers_needed, 1.7));
+        let options = KernelOptions::new(6, 3).with_train(2);
+        let start = kernels_at(&hierarchy(&network, 4).unwrap(), &inputs, &options).unwrap();
+        let targets: Vec<f64> = numbers(start.kernels[0].n_train(), 2.3);
+        // Short against the rates of the flow, whose sum is the trace of the kernel over the number of examples.
+        let trace: f64 = (0..targets.len()).map(|a| start.kernels[0].get(&[a, a])).sum();
+        let times = [0.05, 0.1].map(|t| t * 2.0 / trace);
+        let ode = OdeOptions::with_tolerance(1e-14);
+        let truth = gradient_flow(&network, &inputs, &targets, &times, &options, &ode).unwrap();
+        for p in 2..=4 {
+            let path = Truncated::new(&start, &targets, p).unwrap().solve(&times, &ode).unwrap();
+            let error = |k: usize| {
+                let pairs = path.f[k].iter().zip(&truth.f[k]);
+                pairs.map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+            };
+            let slope = (error(1) / error(0)).log2();
+            // The next term is smaller by the time in units of the rates, which are below one here.
+            assert!((slope - p as f64).abs() < 0.3, "{}, p = {p}: {slope}", network.program.name);
+        }
+    }
+}
+
 /// Orders above those of the golden files.
 #[test]
 fn kernels_of_fifth_and_sixth_order() {
@@ -164,9 +208,9 @@ fn refusals() {
     assert!(matches!(Truncated::new(&kernels, &[0.0], 3), Err(NthError::Length { expected: 2, .. })));
     assert!(matches!(Truncated::new(&kernels, &[0.0, f64::NAN], 3), Err(NthError::Number { .. })));
     let two = Truncated::new(&kernels, &[0.0, 1.0], 2).unwrap();
-    assert!(two.solve_reduced(&[1.0], &netsor_num::ode::OdeOptions::default()).is_err());
+    assert!(two.solve_reduced(&[1.0], &OdeOptions::default()).is_err());
     let bold = kernels_at(&bold_hierarchy(&tanh, 4).unwrap(), &inputs, &KernelOptions::new(4, 0)).unwrap();
     assert!(matches!(Truncated::new(&bold, &[0.0, 1.0], 4), Err(NthError::FrozenKernels { p: 4 })));
     assert!(Truncated::new(&bold, &[0.0, 1.0], 3).is_ok(), "bold K^(3) is K^(3)");
-    assert!(two.solve(&[-1.0], &netsor_num::ode::OdeOptions::default()).is_err());
+    assert!(two.solve(&[-1.0], &OdeOptions::default()).is_err());
 }
