@@ -127,7 +127,8 @@ fn attention() {
     check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (96, 40), &SAMPLED);
 }
 
-/// The two ways to integrate, on tuples of up to three points of a perceptron: within the error that is stated, and that is moderate.
+/// The two ways to integrate, on tuples of up to three points of a perceptron: within the error that is stated, and that is
+/// moderate.
 #[test]
 fn a_cloud_agrees_with_quadrature() {
     let paper = HuangYau { points: 3, dim: 3, hidden: 1, activation: Smooth::Tanh, sigma_w: 1.2, sigma_a: 0.8 };
