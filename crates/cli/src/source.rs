@@ -25,7 +25,7 @@ pub(crate) struct SourceArgs {
 impl SourceArgs {
     /// The items of the file, or the one that was asked for.
     pub(crate) fn items(&self) -> anyhow::Result<Vec<Item>> {
-        let mut items = read_items(&self.file)?;
+        let mut items = items_of(&self.file)?;
         if let Some(name) = &self.item {
             let names: Vec<String> = items.iter().map(|item| item.name().to_owned()).collect();
             items.retain(|item| item.name() == name);
@@ -52,7 +52,7 @@ impl SourceArgs {
 
 /// The only network of a file.
 pub(crate) fn read_network(path: &Path) -> anyhow::Result<Network> {
-    let mut networks: Vec<Network> = read_items(path)?
+    let mut networks: Vec<Network> = items_of(path)?
         .into_iter()
         .filter_map(|item| match item {
             Item::Network(network) => Some(network),
@@ -65,7 +65,8 @@ pub(crate) fn read_network(path: &Path) -> anyhow::Result<Network> {
     }
 }
 
-fn read_items(path: &Path) -> anyhow::Result<Vec<Item>> {
+/// Every program and network of a file.
+pub(crate) fn items_of(path: &Path) -> anyhow::Result<Vec<Item>> {
     let source = read(path)?;
     let list = match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => Some(LayerList::from_toml(&source)),

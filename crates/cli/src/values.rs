@@ -17,6 +17,11 @@ pub(crate) struct DataArgs {
 }
 
 impl DataArgs {
+    /// Whether nothing was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
     /// The numbers of every data value that was given, with their number checked.
     pub(crate) fn read(&self, program: &Program) -> anyhow::Result<Vec<(ValueId, Vec<f64>)>> {
         let mut given: Vec<(ValueId, Vec<f64>)> = Vec::new();
@@ -59,7 +64,7 @@ pub(crate) fn data_of(program: &Program) -> impl Iterator<Item = ValueId> + '_ {
 }
 
 /// How many numbers a data value has.
-fn count(program: &Program, id: ValueId) -> usize {
+pub(crate) fn count(program: &Program, id: ValueId) -> usize {
     let size = match program.value(id).ty.kind {
         Kind::Vector(Dim::Finite(size)) => size as usize,
         _ => 1,

@@ -187,13 +187,44 @@ fn a_network_has_kernels_that_add_up() {
     assert!(good(&["limit", "examples/mlp.netsor"]).contains("no numbers: give the data"));
 }
 
+/// Four programs and seven numbers of the square: the margins are the command's, seed 0.
 #[test]
-fn simulation_certifies_the_square() {
-    let args =
-        ["certify", "examples/square.netsor", "--json", "--widths", "32,64,128", "--seeds", "400", "--margin", "0.1"];
+fn simulation_certifies_a_corpus() {
+    let files = ["square", "echo", "there_and_back", "remark_b6"].map(|name| format!("examples/{name}.netsor"));
+    let mut args = vec!["certify", "--json", "--widths", "32,64,128", "--seeds", "512", "--margin", "0.1"];
+    args.extend(files.iter().map(String::as_str));
     let result = json(&args);
     assert_eq!(result["verdict"], "holds", "{result}");
-    assert_eq!(result["tests"].as_array().unwrap().len(), 7);
+    let programs = result["programs"].as_array().unwrap();
+    assert_eq!(programs.len(), 4);
+    assert_eq!(programs[0]["numbers"].as_array().unwrap().len(), 7);
+    assert!(programs.iter().all(|p| p["without_limit"].as_array().unwrap().is_empty()));
+}
+
+/// The limit under gradient independence is wrong where a matrix and its transpose meet, and then the tests fail; where
+/// they do not meet it is right.
+#[test]
+fn certification_finds_wrong_limits() {
+    let wrong = ["certify", "--json", "--widths", "32,64,128", "--seeds", "128", "--gradient-independence"];
+    let output = netsor(&[&wrong[..], &["examples/echo.netsor"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let result: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    let verdict = |name: &str| {
+        let numbers = result["programs"][0]["numbers"].as_array().unwrap();
+        numbers.iter().find(|n| n["name"] == name).unwrap()["verdict"].as_str().unwrap().to_owned()
+    };
+    // m = E tanh'(Z) by the echo, and 0 without.
+    assert_eq!([verdict("m"), verdict("E_a_b")], ["fails", "fails"]);
+    assert_ne!(verdict("E_a_a"), "fails");
+}
+
+/// A sample is said to be one, and data are drawn where none are given.
+#[test]
+fn a_sample_of_a_network_is_certified() {
+    let args = ["certify", "examples/mlp.netsor", "--widths", "16,32", "--seeds", "16", "--max-numbers", "5"];
+    let page = good(&args);
+    assert!(page.contains("drawn from N(0, 1): xi") && page.contains("more numbers were left out"), "{page}");
+    assert!(bad(&["certify", "examples/figure1.netsor", "--data", "xi=[1]"]).contains("2 were found"));
 }
 
 #[test]

@@ -5,8 +5,10 @@
 //! symbolic in the indices of families, computed on demand and once.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use netsor_ir::expr::ExprId;
+use netsor_ir::func::Parity;
 use netsor_ir::number::Power;
 use netsor_ir::program::{own_indices, symbol_of};
 use netsor_ir::{Dim, Guard, Id, Index, Indices, Instr, Kind, Program, ValueId};
@@ -66,6 +68,10 @@ pub struct Deriver<'p> {
     pub(crate) expectations: FxHashMap<ExprId, ExprId>,
     pub(crate) form_covariances: FxHashMap<(ExprId, ExprId), ExprId>,
     pub(crate) known_defs: HashMap<Def, DefId>,
+    /// Constant and random part of linear forms.
+    pub(crate) split_forms: FxHashMap<ExprId, (ExprId, ExprId)>,
+    /// Linear forms and parity of factors of integrands.
+    pub(crate) factor_facts: FxHashMap<ExprId, (Rc<[ExprId]>, Parity)>,
     /// Whether every ZDot is taken to be zero.
     pub(crate) gradient_independence: bool,
     z: Vec<Option<ZVar>>,
@@ -84,6 +90,8 @@ impl<'p> Deriver<'p> {
             expectations: FxHashMap::default(),
             form_covariances: FxHashMap::default(),
             known_defs: HashMap::new(),
+            split_forms: FxHashMap::default(),
+            factor_facts: FxHashMap::default(),
             gradient_independence: false,
             z: vec![None; program.values.len()],
             base_covariances: FxHashMap::default(),

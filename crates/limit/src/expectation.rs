@@ -9,6 +9,8 @@
 //! 5. remove Gaussian factors by Stein's lemma ([`crate::stein`]), with weak derivatives;
 //! 6. collapse every linear form in Gaussians to one slot, and define what is left as one expectation.
 
+use std::rc::Rc;
+
 use netsor_ir::Indices;
 use netsor_ir::expr::{Expr, ExprId, Symbol};
 use netsor_ir::func::{Func, Parity};
@@ -51,12 +53,11 @@ impl Deriver<'_> {
     fn expect_term(&mut self, term: &Term, name: &str) -> Result<ExprId, LimitError> {
         let mut factors: Vec<Factor> = Vec::new();
         for &bare in &term.bare {
-            factors.push(Factor { expr: bare, bare: true, forms: vec![bare] });
+            factors.push(Factor { expr: bare, bare: true, forms: Rc::from([bare]) });
         }
         for &opaque in &term.opaque {
-            let mut own = Slots::default();
-            self.slotted(opaque, &mut own, name)?;
-            factors.push(Factor { expr: opaque, bare: false, forms: own.forms });
+            let (forms, _) = self.factor_facts(opaque, name)?;
+            factors.push(Factor { expr: opaque, bare: false, forms });
         }
         let mut product = self.graph.pool.integer(1);
         for group in self.independent_groups(&factors, name)? {
@@ -94,8 +95,8 @@ impl Deriver<'_> {
     }
 
     fn correlated(&mut self, a: &Factor, b: &Factor, name: &str) -> Result<bool, LimitError> {
-        for &x in &a.forms {
-            for &y in &b.forms {
+        for &x in a.forms.iter() {
+            for &y in b.forms.iter() {
                 let covariance = self.covariance_of_forms(x, y, name)?;
                 if !self.graph.pool.is_zero(covariance) {
                     return Ok(true);
@@ -158,9 +159,7 @@ impl Deriver<'_> {
                 odd = !odd;
                 continue;
             }
-            let mut slots = Slots::default();
-            let slotted = self.slotted(factor.expr, &mut slots, name)?;
-            match self.parity(slotted) {
+            match self.factor_facts(factor.expr, name)?.1 {
                 Parity::Odd => odd = !odd,
                 Parity::Even => {}
                 Parity::Neither => return Ok(false),
@@ -208,7 +207,7 @@ struct Factor {
     expr: ExprId,
     bare: bool,
     /// Its linear forms.
-    forms: Vec<ExprId>,
+    forms: Rc<[ExprId]>,
 }
 
 /// A base variable as mentioned.

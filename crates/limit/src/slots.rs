@@ -1,6 +1,8 @@
 //! Integrands over slots: every maximal linear form in base variables becomes one coordinate of a Gaussian vector, every
 //! scalar a parameter. What is left is a function that knows nothing of the program.
 
+use std::rc::Rc;
+
 use netsor_ir::Index;
 use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::func::Parity;
@@ -147,18 +149,7 @@ impl Deriver<'_> {
 
     /// A linear form: its constant part stays in the integrand, its random part becomes a slot.
     fn slot(&mut self, form: ExprId, slots: &mut Slots, name: &str) -> Result<ExprId, LimitError> {
-        let terms = self.expander.expand(&mut self.graph, form, name)?;
-        let mut constant = self.graph.pool.integer(0);
-        let mut random = self.graph.pool.integer(0);
-        for term in &terms {
-            let mut value = scalar_part(&mut self.graph, term);
-            for &bare in &term.bare {
-                value = self.graph.pool.mul(value, bare);
-            }
-            let value = self.graph.pool.sum(&term.variables, term.guards.iter().cloned(), value);
-            let target = if term.bare.is_empty() { &mut constant } else { &mut random };
-            *target = self.graph.pool.add(*target, value);
-        }
+        let (constant, random) = self.split_form(form, name)?;
         let constant = if self.graph.pool.is_zero(constant) { None } else { Some(self.parameter(constant, slots)) };
         let slot = if self.graph.pool.is_zero(random) {
             None
@@ -175,6 +166,40 @@ impl Deriver<'_> {
             (None, Some(s)) => s,
             (None, None) => self.graph.pool.integer(0),
         })
+    }
+
+    /// The constant and the random part of a linear form. Batch statistics mention the same forms of hundreds of terms in
+    /// every expectation.
+    fn split_form(&mut self, form: ExprId, name: &str) -> Result<(ExprId, ExprId), LimitError> {
+        if let Some(&known) = self.split_forms.get(&form) {
+            return Ok(known);
+        }
+        let terms = self.expander.expand(&mut self.graph, form, name)?;
+        let mut constant = self.graph.pool.integer(0);
+        let mut random = self.graph.pool.integer(0);
+        for term in &terms {
+            let mut value = scalar_part(&mut self.graph, term);
+            for &bare in &term.bare {
+                value = self.graph.pool.mul(value, bare);
+            }
+            let value = self.graph.pool.sum(&term.variables, term.guards.iter().cloned(), value);
+            let target = if term.bare.is_empty() { &mut constant } else { &mut random };
+            *target = self.graph.pool.add(*target, value);
+        }
+        self.split_forms.insert(form, (constant, random));
+        Ok((constant, random))
+    }
+
+    /// The linear forms that a factor of an integrand is a function of, and its parity in them.
+    pub(crate) fn factor_facts(&mut self, factor: ExprId, name: &str) -> Result<(Rc<[ExprId]>, Parity), LimitError> {
+        if let Some(known) = self.factor_facts.get(&factor) {
+            return Ok(known.clone());
+        }
+        let mut slots = Slots::default();
+        let slotted = self.slotted(factor, &mut slots, name)?;
+        let facts = (Rc::from(slots.forms), self.parity(slotted));
+        self.factor_facts.insert(factor, facts.clone());
+        Ok(facts)
     }
 
     /// A nonlinear sum inside a function, written out term by term.

@@ -231,8 +231,13 @@ impl<'a> Expansion<'a> {
                 if divisor.iter().all(|&(power, _)| power == q) {
                     return Ok(a.into_iter().map(|(p, c)| (p - q, self.graph.pool.div(c, b0))).collect());
                 }
-                let inverse = self.power(b, -Power::one(), floor - p)?;
-                Ok(self.product(&a, &inverse, floor))
+                // With the leading divisor taken out the leading term is `a / b0` as it is written: functions of it at
+                // two places cancel.
+                let front: Series = a.into_iter().map(|(p, c)| (p - q, self.graph.pool.div(c, b0))).collect();
+                let rest = divisor.into_iter().filter(|&(power, _)| power < q);
+                let rest: Series = rest.map(|(power, c)| (power - q, self.graph.pool.div(c, b0))).collect();
+                let inverse = self.geometric(&rest, floor - p + q)?;
+                Ok(self.product(&front, &inverse, floor))
             }
             Expr::Pow(a, p) => self.power(a, p, floor),
             Expr::Apply(func, args) => self.function(func, &args, floor),
@@ -243,6 +248,24 @@ impl<'a> Expansion<'a> {
                 Ok(terms.into_iter().map(close).collect())
             }
         }
+    }
+
+    /// `1 / (1 + rest)` for a rest that vanishes.
+    fn geometric(&mut self, rest: &Series, floor: Power) -> Result<Series, LimitError> {
+        let mut total = Vec::new();
+        let mut factor = vec![(Power::zero(), self.graph.pool.integer(1))];
+        let negative: Series = rest.iter().map(|&(p, c)| (p, self.graph.pool.neg(c))).collect();
+        for k in 0.. {
+            if factor.is_empty() {
+                break;
+            }
+            if ORDERS <= k {
+                return Err(self.unsettled());
+            }
+            total.extend(factor.iter().copied());
+            factor = self.product(&factor, &negative, floor);
+        }
+        Ok(self.joined(total))
     }
 
     /// `a^p` by the binomial series around the leading term of `a`.

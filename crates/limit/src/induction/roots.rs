@@ -1,6 +1,6 @@
-//! Sums of monomials in which products of square roots of numbers are one root: `2^(1/2) 2^(-1/2)` is 1.
+//! Normal forms: sums of monomials, also inside of functions, in which products of square roots of numbers are one root.
 //!
-//! Such roots come from ratios of widths, by which adjoints are scaled.
+//! Such roots, as in `2^(1/2) 2^(-1/2) = 1`, come from ratios of widths, by which adjoints are scaled.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,56 @@ use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::number::{Number, power};
 use num_bigint::BigInt;
 use num_traits::{One, Signed, Zero};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::graph::Graph;
 use crate::widths::monomials;
 
-/// The expression multiplied out with roots joined; itself if it is too long.
+/// The expression multiplied out with roots joined, and what functions are taken of, too; what is too long stays as it
+/// is.
 pub(super) fn normal_form(graph: &mut Graph, id: ExprId) -> ExprId {
+    let id = normal_inside(graph, id);
+    multiplied_out(graph, id)
+}
+
+/// The expression with every argument of a function and every divisor in normal form: renamed variables leave sums in
+/// another order.
+fn normal_inside(graph: &mut Graph, root: ExprId) -> ExprId {
+    let mut known: FxHashMap<ExprId, ExprId> = FxHashMap::default();
+    for at in graph.pool.reachable(root) {
+        let node = graph.pool.node(at).clone();
+        let of = |e: ExprId| known[&e];
+        let new = match node {
+            Expr::Const(_) | Expr::Pi | Expr::Width(_) | Expr::Ref(..) | Expr::Table(..) | Expr::Sum(_) => at,
+            Expr::Neg(a) => graph.pool.neg(of(a)),
+            Expr::Add(a, b) => graph.pool.add(of(a), of(b)),
+            Expr::Sub(a, b) => graph.pool.sub(of(a), of(b)),
+            Expr::Mul(a, b) => graph.pool.mul(of(a), of(b)),
+            Expr::Pow(a, p) if p.is_integer() && p.is_positive() => graph.pool.pow(of(a), p),
+            Expr::Div(a, b) => {
+                let divisor = multiplied_out(graph, of(b));
+                graph.pool.div(of(a), divisor)
+            }
+            Expr::Pow(a, p) => {
+                let base = multiplied_out(graph, of(a));
+                graph.pool.pow(base, p)
+            }
+            Expr::Apply(func, args) => {
+                let args: SmallVec<[ExprId; 2]> = args.iter().map(|&a| multiplied_out(graph, of(a))).collect();
+                match args[..] {
+                    [a] => graph.pool.apply(func, a),
+                    [a, b] => graph.pool.apply2(func, a, b),
+                    _ => at,
+                }
+            }
+        };
+        known.insert(at, new);
+    }
+    known[&root]
+}
+
+fn multiplied_out(graph: &mut Graph, id: ExprId) -> ExprId {
     let Some(terms) = monomials(graph, id) else { return id };
     let mut joined: BTreeMap<(Vec<ExprId>, Number), Number> = BTreeMap::new();
     for (factors, coefficient) in terms {
@@ -22,9 +66,13 @@ pub(super) fn normal_form(graph: &mut Graph, id: ExprId) -> ExprId {
         for factor in factors {
             match square_of_root(graph, factor) {
                 Some(value) => square *= value,
-                None => rest.push(factor),
+                None => match inverse_power(graph, factor) {
+                    Some((inverse, k)) => rest.extend(std::iter::repeat_n(inverse, k)),
+                    None => rest.push(factor),
+                },
             }
         }
+        rest.sort_unstable();
         let (rational, root) = root_of(&square);
         *joined.entry((rest, root)).or_insert_with(Number::zero) += coefficient * rational;
     }
@@ -39,6 +87,13 @@ pub(super) fn normal_form(graph: &mut Graph, id: ExprId) -> ExprId {
         total = pool.add(total, term);
     }
     total
+}
+
+/// A factor `x^(-k)` as `x^(-1)` and `k`.
+fn inverse_power(graph: &mut Graph, factor: ExprId) -> Option<(ExprId, usize)> {
+    let Expr::Pow(base, p) = *graph.pool.node(factor) else { return None };
+    let k = usize::try_from(-*p.numer()).ok().filter(|&k| p.is_integer() && (2..=16).contains(&k))?;
+    Some((graph.pool.pow(base, power(-1, 1)), k))
 }
 
 /// `c^(2 p)` of a factor `c^p` with a positive number `c` and an odd multiple `p` of 1/2.

@@ -1,0 +1,106 @@
+//! Simulation at growing widths, and the two tests of each number.
+
+use netsor_finite::{Executor, Inputs, Options, State};
+use netsor_ir::ValueId;
+use netsor_lab::stats::{self, Average, Estimate};
+use netsor_lab::{Cancel, Interrupted, Test, Verdict};
+
+use super::CertifyArgs;
+use super::case::{Case, Target};
+
+/// Exponent with which the distance from the limit falls: the central limit theorem, and less for a bias.
+const RATE: f64 = -0.5;
+/// Room above it. A wrong limit has exponent 0 at large widths, so that half of `RATE` divides the two.
+const RATE_MARGIN: f64 = 0.25;
+/// The fewest draws from which an exponent is taken: with fewer the logarithm of a mean square is not Gaussian enough.
+const RATE_SEEDS: usize = 64;
+/// Distances below this share of the scale are rounding and have no exponent.
+const ROUNDING: f64 = 1e-9;
+
+/// A number with its tests.
+pub(super) struct Number {
+    pub(super) target: Target,
+    /// Its value at infinite width, extrapolated, against the limit.
+    pub(super) value: Test,
+    /// The exponent of the distance from the limit; nothing where there is no distance, or too few draws.
+    pub(super) rate: Option<Test>,
+    /// The difference of extrapolation and limit in standard errors; nothing for a number without noise.
+    pub(super) z: Option<f64>,
+}
+
+impl Number {
+    /// Tests one number; `samples[width]` are its values.
+    pub(super) fn test(
+        target: Target,
+        widths: &[f64],
+        samples: &[Vec<f64>],
+        margin: f64,
+    ) -> Result<Self, stats::StatsError> {
+        let Target { name, limit, scale, .. } = &target;
+        let (margin, limit) = (margin * scale, *limit);
+        let means = samples.iter().map(|s| stats::mean(s)).collect::<Result<Vec<Estimate>, _>>()?;
+        // A number that no draw enters is the same each time.
+        let noisy = means.iter().all(|m| 0.0 < m.standard_error);
+        let (value, z) = if noisy {
+            let found = stats::extrapolate(widths, &means, &[1.0])?.limit;
+            let z = (found.value - limit) / found.standard_error;
+            (Test::equals(name, &found, limit, margin)?, Some(z))
+        } else {
+            let last = means.last().map_or(f64::NAN, |m| m.value);
+            (Test::within(name, last, limit, margin)?, None)
+        };
+        let distances: Vec<Vec<f64>> = samples.iter().map(|s| s.iter().map(|x| x - limit).collect()).collect();
+        let visible = |s: &Vec<f64>| s.iter().any(|d| ROUNDING * scale < d.abs());
+        let enough = samples.iter().all(|s| RATE_SEEDS <= s.len());
+        let rate = if noisy && enough && distances.iter().all(visible) {
+            let slope = stats::slope_of_samples(widths, &distances, Average::RootMeanSquare)?.fit.slope;
+            Some(Test::at_most(format!("{name}: exponent of the distance"), &slope, RATE, RATE_MARGIN)?)
+        } else {
+            None
+        };
+        Ok(Self { target, value, rate, z })
+    }
+
+    pub(super) fn tests(&self) -> impl Iterator<Item = &Test> {
+        std::iter::once(&self.value).chain(&self.rate)
+    }
+
+    pub(super) fn tests_mut(&mut self) -> impl Iterator<Item = &mut Test> {
+        std::iter::once(&mut self.value).chain(&mut self.rate)
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        Verdict::all(self.tests().map(|t| t.verdict))
+    }
+}
+
+/// `samples[target][width][seed]`
+pub(super) fn simulate(
+    case: &Case,
+    targets: &[Target],
+    args: &CertifyArgs,
+    cancel: &Cancel,
+    bar: &indicatif::ProgressBar,
+) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+    let inputs = case.given.iter().fold(Inputs::new(), |inputs, (id, numbers)| inputs.with(*id, numbers.clone()));
+    let mut wanted: Vec<ValueId> = targets.iter().map(|t| t.value).collect();
+    wanted.dedup();
+    let mut samples = vec![vec![Vec::with_capacity(args.seeds); args.widths.len()]; targets.len()];
+    for (w, &width) in args.widths.iter().enumerate() {
+        for seed in 0..args.seeds as u64 {
+            if cancel.is_cancelled() {
+                return Err(Interrupted.into());
+            }
+            // Streams of numbers are named by the width, so that widths are independent, as the fits suppose.
+            let options = Options::new(width, args.seed.wrapping_add(seed));
+            let mut state = State::<f64>::new(&case.program, &inputs, &options)?;
+            Executor::new(&case.program, options)?.run(&mut state, &wanted)?;
+            for (target, samples) in targets.iter().zip(&mut samples) {
+                let numbers = state.block(target.value).map(|block| &block.data[..]).unwrap_or_default();
+                samples[w].extend(numbers.get(target.flat));
+            }
+            bar.inc(1);
+        }
+    }
+    Ok(samples)
+}
