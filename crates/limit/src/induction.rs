@@ -19,6 +19,8 @@
 
 mod canonical;
 mod check;
+mod dependent;
+mod field;
 mod modulo;
 mod roots;
 mod slots;

@@ -30,8 +30,8 @@ Examples:
 Two things are tested of each number. Averaged over seeds and extrapolated to infinite width, m + c/n, it is the limit,
 up to a margin. And its distance from the limit, root mean square over seeds, falls at least like n^(-1/4), where the
 central limit theorem and a bias of order 1/n say n^(-1/2); a wrong limit stays where it is. A test holds when that is
-sure and fails when the contrary is. p-values are corrected for the number of all tests of all programs (Holm): the
-chance of any wrong confirmation is at most 5 %, and so is that of any wrong refutation.
+sure and fails when the contrary is; a number holds when both tests do. p-values are corrected for all numbers of all
+programs (Holm): the chance to confirm any wrong limit is at most 5 %, and so is the chance to refute any right one.
 
 Data that are not given are standard normal numbers, the same for the same --seed. The exit code is 1 if a test fails.
 With --gradient-independence the limits are those for a transposed matrix that is a fresh draw: wrong where a matrix
@@ -123,11 +123,11 @@ pub(crate) fn run(args: &CertifyArgs) -> anyhow::Result<ExitCode> {
         all.push(found);
     }
     bar.finish_and_clear();
-    let mut tests: Vec<&mut Test> = all.iter_mut().flat_map(|c| &mut c.numbers).flat_map(Number::tests_mut).collect();
-    if tests.is_empty() {
+    let mut numbers: Vec<&mut [Test]> = all.iter_mut().flat_map(|c| &mut c.numbers).map(|n| &mut n.tests[..]).collect();
+    if numbers.is_empty() {
         bail!("nothing to test: {}", all.iter().flat_map(|c| &c.without).next().map_or("no programs", |w| w));
     }
-    judge(&mut tests);
+    judge(&mut numbers);
     report::print(&all, args)
 }
 

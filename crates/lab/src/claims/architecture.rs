@@ -4,6 +4,7 @@
 //! family of claims (`ntk_init`, `ntk_train`).
 
 use netsor_ir::Network;
+use netsor_zoo::layers::{InputShape, Layer, network};
 use netsor_zoo::{Activation, Conv1d, GraphNetwork, Gru, LayerNormMlp, Mlp, Rnn, Tied, Transformer};
 
 /// A network by its number of inputs.
@@ -39,6 +40,14 @@ pub(super) fn gru(inputs: u32) -> anyhow::Result<Network> {
 /// Two dense layers with layer norm, relu.
 pub(super) fn layer_norm(inputs: u32) -> anyhow::Result<Network> {
     Ok(LayerNormMlp { inputs, dim: 64, hidden: 2, ..LayerNormMlp::default() }.network()?)
+}
+
+/// A dense layer with batch norm over all inputs, relu. The variance of a batch of six has a heavy lower tail, which an
+/// epsilon of 1 % of a typical variance cuts off.
+pub(super) fn batch_norm(inputs: u32) -> anyhow::Result<Network> {
+    let dense = Layer::dense(1.0, 0.0);
+    let layers = [dense.clone(), Layer::BatchNorm { epsilon: 1e-2 }, Activation::Relu.layer(), dense];
+    Ok(network("batch_norm", &layers, &InputShape::vectors(inputs, 64))?)
 }
 
 /// One transformer block with tied keys and queries over 4 tokens of 16 numbers.

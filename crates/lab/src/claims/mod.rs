@@ -26,6 +26,7 @@ mod nth_truncation;
 mod ntk_init;
 mod ntk_train;
 mod order_of_limits;
+mod path_formula;
 mod random_features;
 mod random_labels;
 mod readout;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Box<dyn Claim>> {
     claims.push(Box::new(order_of_limits::OrderOfLimits));
     claims.push(Box::new(readout::ReadoutOnly));
     claims.extend(ntk_init::all());
+    claims.push(Box::new(path_formula::PathFormulaClaim));
     claims.extend(ntk_train::all());
     claims.push(Box::new(coordinates::Coordinates));
     claims.push(Box::new(conditioning::Conditioning));

@@ -54,7 +54,7 @@ enum Cost {
     Heavy,
 }
 
-const ARCHITECTURES: [Architecture; 8] = [
+const ARCHITECTURES: [Architecture; 9] = [
     Architecture {
         id: "ntk-init-mlp",
         title: r"The tangent kernel of an MLP tends to $\mathring{K}$",
@@ -106,6 +106,15 @@ const ARCHITECTURES: [Architecture; 8] = [
         source: "TP IIb Thm 5.1",
         page: "src/experiments/ntk-init-architectures.md",
         network: architecture::layer_norm,
+        cost: Cost::Light,
+        return_path: false,
+    },
+    Architecture {
+        id: "ntk-init-batch-norm",
+        title: r"The tangent kernel of a network with batch norm tends to $\mathring{K}$",
+        source: "TP IIb Thm 5.1",
+        page: "src/experiments/ntk-init-architectures.md",
+        network: architecture::batch_norm,
         cost: Cost::Light,
         return_path: false,
     },

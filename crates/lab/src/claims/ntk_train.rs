@@ -38,11 +38,13 @@ enum Cost {
     Light,
     /// A product for each position or step, or several.
     Heavy,
+    /// One batch of all points, whose statistics every entry of the kernel depends on.
+    Batch,
 }
 
 const PAGE: &str = "src/experiments/ntk-train-architectures.md";
 
-const ARCHITECTURES: [Architecture; 8] = [
+const ARCHITECTURES: [Architecture; 9] = [
     Architecture {
         id: "ntk-train-mlp",
         title: r"SGD of a wide MLP is kernel gradient descent with $\mathring{K}$",
@@ -84,6 +86,13 @@ const ARCHITECTURES: [Architecture; 8] = [
         page: PAGE,
         network: architecture::layer_norm,
         cost: Cost::Light,
+    },
+    Architecture {
+        id: "ntk-train-batch-norm",
+        title: r"SGD of a wide network with batch norm is kernel gradient descent with $\mathring{K}$",
+        page: PAGE,
+        network: architecture::batch_norm,
+        cost: Cost::Batch,
     },
     Architecture {
         id: "ntk-train-transformer",
@@ -133,6 +142,11 @@ impl Cost {
                 size(3, 1, 6, &[64, 128, 256], 160),
                 size(6, 2, 12, &[64, 128, 256, 512], 256),
                 size(12, 6, 48, full, 256),
+            ),
+            Self::Batch => scale.pick(
+                size(6, 2, 12, &[64, 128, 256], 160),
+                size(6, 2, 24, &[64, 128, 256, 512], 256),
+                size(6, 2, 48, full, 256),
             ),
         }
     }

@@ -13,6 +13,7 @@ use netsor_ir::{Index, Symbol};
 use num_traits::One;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::dependent::dependent;
 use super::roots::normal_form;
 use super::slots::orders;
 use crate::closed_form::slots_of;
@@ -174,6 +175,7 @@ impl<'a, 'p> Canonical<'a, 'p> {
 
     /// `E integrand` as a sum of scalars times expectations in canonical form.
     fn expectation(&mut self, integrand: ExprId, covariance: &[ExprId], parameters: &[ExprId]) -> ExprId {
+        let integrand = self.without_dependent(integrand, covariance);
         let Some(terms) = monomials(&mut self.deriver.graph, integrand) else {
             return self.atom(integrand, covariance, parameters);
         };
@@ -240,6 +242,30 @@ impl<'a, 'p> Canonical<'a, 'p> {
         let def = self.deriver.define(Def { arity: 0, body: Body::Expect { integrand, covariance, parameters } });
         let symbol = self.deriver.graph.def_symbol(def);
         self.deriver.graph.pool.reference(symbol, [])
+    }
+
+    /// The integrand with every slot that is a fixed combination of others replaced by it: deviations from a mean over
+    /// a batch add up to 0.
+    fn without_dependent(&mut self, integrand: ExprId, covariance: &[ExprId]) -> ExprId {
+        let used = slots_of(&self.deriver.graph, integrand);
+        let combinations = dependent(&self.deriver.graph, &used, covariance);
+        if combinations.is_empty() {
+            return integrand;
+        }
+        let mut result = integrand;
+        for (slot, combination) in combinations {
+            let pool = &mut self.deriver.graph.pool;
+            let mut sum = pool.integer(0);
+            for (other, factor) in combination {
+                let factor = pool.constant(factor);
+                let other = pool.reference(Graph::slot_symbol(other), []);
+                let term = pool.mul(factor, other);
+                sum = pool.add(sum, term);
+            }
+            let slot = pool.reference(Graph::slot_symbol(slot), []);
+            result = pool.replace_term(result, slot, sum);
+        }
+        normal_form(&mut self.deriver.graph, result)
     }
 
     /// The integrand with slot `order[k]` renamed to `k`.

@@ -73,7 +73,7 @@ impl Induction {
     /// Decides what is not a proof by numbers at generic data.
     fn judge(&mut self, squares: &[Option<ExprId>]) {
         let data = generic_data(&self.program);
-        let tolerance = Tolerance { absolute: 1e-8, relative: 1e-8, max_points: 1 << 14, ..Tolerance::default() };
+        let tolerance = Tolerance { absolute: 1e-6, relative: 1e-6, max_points: 1 << 12, ..Tolerance::default() };
         let Ok(mut evaluator) = Evaluator::new(&self.graph, &self.program, &data, tolerance) else { return };
         let mut verdict = |difference: Option<ExprId>, squared: bool| {
             let Some(expr) = difference else { return Verdict::Open };

@@ -6,6 +6,7 @@ use netsor_ir::program::value_of;
 use netsor_ir::{Instr, ValueId};
 
 use super::canonical::{Canonical, Split};
+use super::field::vanishes;
 use super::roots::normal_form;
 use crate::derive::Deriver;
 use crate::error::LimitError;
@@ -16,8 +17,9 @@ impl Deriver<'_> {
     /// What is left of an expression when every scalar multiple of a base variable `Zhat^{W u}`, for the matrix and side
     /// of `side`, is dropped and all like terms are joined; `None` if nothing is.
     ///
-    /// Sound: what is dropped or joined is so identically. `None` is therefore a proof; an expression that is left may
-    /// still be zero by an identity that is not seen.
+    /// Sound: what is dropped or joined is so identically. `None` is therefore a proof (where products of sums are too
+    /// long to be multiplied out, an evaluation at random points of a large field, [`super::field`]); an expression that
+    /// is left may still be zero by an identity that is not seen.
     pub(super) fn left_modulo(
         &mut self,
         expr: ExprId,
@@ -61,14 +63,15 @@ impl Deriver<'_> {
         }
         for ((bare, opaque), scalar) in scalars {
             let scalar = normal_form(&mut self.graph, scalar);
-            if !identically_zero(&mut self.graph, scalar) {
+            if !identically_zero(&mut self.graph, scalar) && !vanishes(&self.graph, scalar) {
                 let random = self.graph.pool.mul_all(bare.into_iter().chain(opaque));
                 sums.push(self.graph.pool.mul(scalar, random));
             }
         }
         // Functions that were kept whole may still cancel when they are multiplied out.
         let rest = self.graph.pool.add_all(sums);
-        if identically_zero(&mut self.graph, rest) { Ok(None) } else { Ok(Some(rest)) }
+        let gone = identically_zero(&mut self.graph, rest) || vanishes(&self.graph, rest);
+        Ok((!gone).then_some(rest))
     }
 
     fn is_product_of(&self, base: ExprId, side: Option<(ValueId, bool)>) -> bool {

@@ -5,15 +5,11 @@
 //! know that sums and products commute. They only propose orders: two expectations count as equal when what is written
 //! in that order is the same term.
 
-use netsor_ir::expr::{Expr, ExprId, for_each_child};
-use netsor_ir::number::Number;
-use num_traits::{Signed, ToPrimitive};
+use netsor_ir::expr::ExprId;
 use rustc_hash::FxHashMap;
 
+use super::field::{plus, scramble, value};
 use crate::graph::{Graph, Leaf};
-
-/// The Mersenne prime `2^61 - 1`.
-const P: u64 = (1 << 61) - 1;
 
 /// The most orders that are proposed when colours do not tell variables apart.
 const ORDERS: usize = 24;
@@ -72,77 +68,11 @@ fn count(colours: &FxHashMap<usize, u64>) -> usize {
 
 /// The integrand in the field, with a colour for each slot and the value's id for each parameter.
 fn evaluated(graph: &Graph, root: ExprId, colours: &FxHashMap<usize, u64>, parameters: &[ExprId]) -> u64 {
-    let mut known: FxHashMap<ExprId, u64> = FxHashMap::default();
-    for at in graph.pool.reachable(root) {
-        let of = |e: &ExprId| known[e];
-        let value = match graph.pool.node(at) {
-            Expr::Const(c) => number(c),
-            Expr::Ref(symbol, _) => match graph.leaf(*symbol) {
-                Leaf::Slot(k) => colours.get(&k).copied().unwrap_or(0),
-                Leaf::Parameter(k) => scramble(&[5, parameters.get(k).map_or(0, |e| e.index() as u64)]),
-                _ => scramble(&[6, at.index() as u64]),
-            },
-            Expr::Neg(a) => P - of(a),
-            Expr::Add(a, b) => plus(of(a), of(b)),
-            Expr::Sub(a, b) => plus(of(a), P - of(b)),
-            Expr::Mul(a, b) => times(of(a), of(b)),
-            Expr::Div(a, b) => times(of(a), power(of(b), P - 2)),
-            Expr::Pow(a, p) if p.is_integer() && p.is_positive() => power(of(a), *p.numer() as u64),
-            Expr::Pow(a, p) => scramble(&[7, of(a), *p.numer() as u64, *p.denom() as u64]),
-            Expr::Apply(func, args) => {
-                let args = args.iter().map(of);
-                let name = func.name().bytes().fold(8, |sum, byte| scramble(&[sum, u64::from(byte)]));
-                scramble(&std::iter::once(name).chain(args).collect::<Vec<_>>())
-            }
-            node @ (Expr::Pi | Expr::Width(_) | Expr::Table(..) | Expr::Sum(_)) => {
-                let mut children = vec![9, at.index() as u64];
-                for_each_child(node, |child| children.push(known[&child]));
-                scramble(&children)
-            }
-        };
-        known.insert(at, value % P);
-    }
-    known[&root]
-}
-
-fn number(value: &Number) -> u64 {
-    let part = |n: &num_bigint::BigInt| {
-        let reduced = ((n % P) + P) % P;
-        reduced.to_u64().unwrap_or(0)
-    };
-    times(part(value.numer()), power(part(value.denom()), P - 2))
-}
-
-fn plus(a: u64, b: u64) -> u64 {
-    (a % P + b % P) % P
-}
-
-fn times(a: u64, b: u64) -> u64 {
-    (u128::from(a % P) * u128::from(b % P) % u128::from(P)) as u64
-}
-
-fn power(mut base: u64, mut exponent: u64) -> u64 {
-    let mut result = 1;
-    while 0 < exponent {
-        if exponent % 2 == 1 {
-            result = times(result, base);
-        }
-        base = times(base, base);
-        exponent /= 2;
-    }
-    result
-}
-
-/// A fixed function of several numbers without algebraic structure (SplitMix64 on each in turn).
-fn scramble(parts: &[u64]) -> u64 {
-    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
-    for &part in parts {
-        state = state.wrapping_add(part).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        state ^= state >> 31;
-    }
-    state % P
+    value(graph, root, &|symbol, at| match graph.leaf(symbol) {
+        Leaf::Slot(k) => colours.get(&k).copied().unwrap_or(0),
+        Leaf::Parameter(k) => scramble(&[5, parameters.get(k).map_or(0, |e| e.index() as u64)]),
+        _ => scramble(&[6, at.index() as u64]),
+    })
 }
 
 /// All orders of a few items.

@@ -47,7 +47,7 @@ impl Totals {
         let p: Vec<f64> = z.iter().map(|z| 2.0 * normal_cdf(-z)).collect();
         Self {
             numbers: numbers.clone().count(),
-            tests: numbers.clone().flat_map(Number::tests).count(),
+            tests: numbers.clone().map(|n| n.tests.len()).sum(),
             holds: count(Verdict::Holds),
             fails: count(Verdict::Fails),
             undecided: count(Verdict::Undecided),
@@ -134,20 +134,18 @@ fn rows<'a>(numbers: impl Iterator<Item = (String, &'a Number)>) -> comfy_table:
     let mut rows =
         output::table(&["number", "limit", "margin", "simulated, n to infinity", "exponent", "p", "verdict"]);
     for (program, number) in numbers {
-        let (limit, margin) = match number.value.prediction {
+        let (limit, margin) = match number.value().prediction {
             Prediction::Equals { target, margin } => (format::number(target), format::number(margin)),
             other => (other.to_string(), String::new()),
         };
-        let p = number
-            .tests()
-            .filter_map(|t| t.p_adjusted)
-            .fold(None, |most: Option<f64>, p| Some(most.map_or(p, |m| m.max(p))));
+        // Both tests have to hold, so that the larger p-value counts.
+        let p = number.tests.iter().filter_map(|t| t.p_adjusted).reduce(f64::max);
         rows.add_row([
             format!("{program}{}", number.target.name),
             limit,
             margin,
-            with_error(&number.value),
-            number.rate.as_ref().map(with_error).unwrap_or_default(),
+            with_error(number.value()),
+            number.rate().map(with_error).unwrap_or_default(),
             p.map(format::p_value).unwrap_or_default(),
             number.verdict().word().to_owned(),
         ]);
@@ -182,7 +180,7 @@ fn to_json(all: &[Certified], args: &CertifyArgs, totals: &Totals) -> Value {
     let number = |n: &Number| {
         json!({
             "name": n.target.name, "limit": n.target.limit, "scale": n.target.scale, "z": n.z,
-            "verdict": n.verdict().word(), "value": n.value, "rate": n.rate,
+            "verdict": n.verdict().word(), "value": n.value(), "rate": n.rate(),
         })
     };
     let program = |found: &Certified| {

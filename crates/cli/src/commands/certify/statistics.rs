@@ -20,10 +20,9 @@ const ROUNDING: f64 = 1e-9;
 /// A number with its tests.
 pub(super) struct Number {
     pub(super) target: Target,
-    /// Its value at infinite width, extrapolated, against the limit.
-    pub(super) value: Test,
-    /// The exponent of the distance from the limit; nothing where there is no distance, or too few draws.
-    pub(super) rate: Option<Test>,
+    /// First its value at infinite width, extrapolated, against the limit; then the exponent of the distance from the
+    /// limit, unless there is no distance, or too few draws.
+    pub(super) tests: Vec<Test>,
     /// The difference of extrapolation and limit in standard errors; nothing for a number without noise.
     pub(super) z: Option<f64>,
 }
@@ -52,25 +51,26 @@ impl Number {
         let distances: Vec<Vec<f64>> = samples.iter().map(|s| s.iter().map(|x| x - limit).collect()).collect();
         let visible = |s: &Vec<f64>| s.iter().any(|d| ROUNDING * scale < d.abs());
         let enough = samples.iter().all(|s| RATE_SEEDS <= s.len());
-        let rate = if noisy && enough && distances.iter().all(visible) {
+        let mut tests = vec![value];
+        if noisy && enough && distances.iter().all(visible) {
             let slope = stats::slope_of_samples(widths, &distances, Average::RootMeanSquare)?.fit.slope;
-            Some(Test::at_most(format!("{name}: exponent of the distance"), &slope, RATE, RATE_MARGIN)?)
-        } else {
-            None
-        };
-        Ok(Self { target, value, rate, z })
+            tests.push(Test::at_most(format!("{name}: exponent of the distance"), &slope, RATE, RATE_MARGIN)?);
+        }
+        Ok(Self { target, tests, z })
     }
 
-    pub(super) fn tests(&self) -> impl Iterator<Item = &Test> {
-        std::iter::once(&self.value).chain(&self.rate)
+    /// The test of the value.
+    pub(super) fn value(&self) -> &Test {
+        &self.tests[0]
     }
 
-    pub(super) fn tests_mut(&mut self) -> impl Iterator<Item = &mut Test> {
-        std::iter::once(&mut self.value).chain(&mut self.rate)
+    /// The test of the exponent.
+    pub(super) fn rate(&self) -> Option<&Test> {
+        self.tests.get(1)
     }
 
     pub(super) fn verdict(&self) -> Verdict {
-        Verdict::all(self.tests().map(|t| t.verdict))
+        Verdict::all(self.tests.iter().map(|t| t.verdict))
     }
 }
 
