@@ -187,9 +187,9 @@ fn items(args: &CertifyArgs) -> anyhow::Result<Vec<(PathBuf, Item)>> {
     for path in &args.paths {
         let mut files = Vec::new();
         if path.is_dir() {
-            sources_in(path, &mut files)?
+            sources_in(path, &mut files)?;
         } else {
-            files.push(path.clone())
+            files.push(path.clone());
         }
         for file in files {
             items.extend(items_of(&file)?.into_iter().map(|item| (file.clone(), item)));

@@ -38,8 +38,8 @@ impl Number {
         let Target { name, limit, scale, .. } = &target;
         let (margin, limit) = (margin * scale, *limit);
         let means = samples.iter().map(|s| stats::mean(s)).collect::<Result<Vec<Estimate>, _>>()?;
-        // A number that no draw enters is the same each time.
-        let noisy = means.iter().all(|m| 0.0 < m.standard_error);
+        // A number that no draw enters is the same each time, up to rounding.
+        let noisy = means.iter().all(|m| ROUNDING * scale < m.standard_error);
         let (value, z) = if noisy {
             let found = stats::extrapolate(widths, &means, &[1.0])?.limit;
             let z = (found.value - limit) / found.standard_error;
