@@ -5,5 +5,6 @@ mod gradients;
 mod kernels;
 mod linear;
 mod optimizers;
+mod paths;
 mod sgd;
 mod transforms;
