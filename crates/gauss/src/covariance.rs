@@ -239,6 +239,11 @@ impl Factor {
         Self { rank, entries, relative: vec![1.0; rank] }
     }
 
+    /// The number of slots.
+    pub(crate) fn slots(&self) -> usize {
+        self.entries.len() / self.rank.max(1)
+    }
+
     /// The coefficient of variable `j` in slot `k`.
     #[inline]
     pub(crate) fn entry(&self, k: usize, j: usize) -> f64 {

@@ -3,12 +3,12 @@
 use crate::conditional;
 use crate::covariance::Factor;
 use crate::product::{Part, Product};
-use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kinked, qmc, smoothed, tensor};
+use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kinked, qmc, smoothed, tensor, wide};
 
 /// `E f(Z)` for `Z ~ N(0, C)`.
 ///
 /// The covariance is factored first: only its rank counts, not the number of slots.
-/// A constant vector is evaluated; smooth functions of up to five independent variables are integrated on a grid, functions with kinks of up to three variables piece by piece; everything else, and whatever a grid did not achieve, is averaged over randomised Sobol' points.
+/// A constant vector is evaluated; slots with deviations far above 1 are cut at powers of two; smooth functions of up to five independent variables are integrated on a grid, functions with kinks of up to three variables piece by piece; everything else, and whatever a grid did not achieve, is averaged over randomised Sobol' points.
 /// With about `max_points` evaluations the tolerance is met, or else the error of the answer is larger than it.
 ///
 /// # Errors
@@ -21,6 +21,12 @@ pub fn expect(f: &dyn Integrand, c: &Covariance, tol: &Tolerance) -> Result<Esti
     let factor = c.factor();
     if factor.rank == 0 {
         return constant(f);
+    }
+    if wide::applies(f, c)
+        && let Some(estimate) = wide::expect(f, &factor)?
+        && estimate.met(tol)
+    {
+        return Ok(estimate);
     }
     let answer = match by_quadrature(f, &factor, tol)? {
         Some(estimate) if estimate.met(tol) || factor.rank <= 2 || beyond_sampling(&estimate) => estimate,

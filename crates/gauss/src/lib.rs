@@ -53,6 +53,7 @@ mod smoothed;
 mod symmetric;
 mod tensor;
 mod truncated;
+mod wide;
 
 pub use cloud::{Cloud, Functions};
 pub use covariance::Covariance;

@@ -15,6 +15,8 @@ mod erf;
 mod pair;
 mod polynomial;
 mod rectified;
+#[cfg(test)]
+mod table;
 mod wave;
 
 pub use erf::{ErfSum, ErfTerm};
@@ -164,6 +166,42 @@ impl Activation {
         }
     }
 
+    /// Whether the function is smooth away from what it is at zero itself.
+    pub fn is_smooth(&self) -> bool {
+        match self {
+            Self::Rectified(f) => {
+                let (right, left) = f.sides();
+                right == left
+            }
+            Self::Erf(f) => f.terms().iter().all(|t| t.erf.is_none_or(f64::is_finite)),
+            Self::Wave(_) => true,
+        }
+    }
+
+    /// `Some(true)` for a function that is seen to be odd, `Some(false)` for an even one.
+    pub fn is_odd(&self) -> Option<bool> {
+        let all = |odd: Vec<bool>| {
+            let first = *odd.first()?;
+            odd.iter().all(|&o| o == first).then_some(first)
+        };
+        match self {
+            Self::Rectified(f) => {
+                let (right, left) = f.sides();
+                let flipped = |k: usize| if k.is_multiple_of(2) { left[k] } else { -left[k] };
+                if (0..right.len()).all(|k| right[k] == flipped(k)) {
+                    return Some(false);
+                }
+                ((0..right.len()).all(|k| right[k] == -flipped(k)) && f.eval(0.0) == 0.0).then_some(true)
+            }
+            Self::Erf(f) => all(f.terms().iter().map(|t| (t.power + usize::from(t.erf.is_some())) % 2 == 1).collect()),
+            Self::Wave(f) => {
+                let odd = |t: &WaveTerm| (t.power + usize::from(t.phase == Phase::Sin)) % 2 == 1;
+                let still = f.terms().iter().all(|t| t.rate == 0.0);
+                if still { all(f.terms().iter().map(odd).collect()) } else { None }
+            }
+        }
+    }
+
     /// The same function in the family of error functions; a jump is an error function of infinite rate.
     fn to_erf(&self) -> Option<ErfSum> {
         match self {
@@ -194,8 +232,55 @@ fn unit(n: usize) -> Vec<f64> {
 /// # Errors
 /// If the three numbers are not a covariance, the expectation is infinite, or it is too large for a floating-point number.
 pub fn dual(f: &Activation, g: &Activation, uu: f64, uv: f64, vv: f64) -> Option<Result<Estimate, GaussError>> {
-    let form = form(f, g)?;
-    Some(Pair::new(uu, uv, vv).and_then(|pair| evaluate(f, g, &form, &pair)).and_then(estimate))
+    Some(Dual::new(f, g)?.at(uu, uv, vv))
+}
+
+/// Two functions whose dual has a closed form, for many covariances.
+///
+/// ```
+/// use netsor_gauss::dual::{Activation, Dual};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let gelu = Activation::gelu();
+/// let slope = gelu.derivative().ok_or("gelu is differentiable")?;
+/// let dual = Dual::new(&gelu, &slope).ok_or("both are sums of error functions")?;
+/// // E gelu(u) gelu'(v) grows like s / (2 sqrt(2 pi)) with the deviation s of independent variables.
+/// let value = dual.at(1e8, 0.0, 1e8)?.value;
+/// assert!((value / 1e4 - 0.5 / (2.0 * std::f64::consts::PI).sqrt()).abs() < 1e-8);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Dual {
+    f: Activation,
+    g: Activation,
+    form: Form,
+}
+
+impl Dual {
+    /// The dual of `f` and `g`; `None` if it has no closed form.
+    pub fn new(f: &Activation, g: &Activation) -> Option<Self> {
+        Some(Self { form: form(f, g)?, f: f.clone(), g: g.clone() })
+    }
+
+    /// `E f(u) g(v)` for variances `uu` and `vv` and covariance `uv`.
+    ///
+    /// # Errors
+    /// As [`dual`](fn@dual).
+    pub fn at(&self, uu: f64, uv: f64, vv: f64) -> Result<Estimate, GaussError> {
+        self.evaluate(&Pair::new(uu, uv, vv)?).and_then(estimate)
+    }
+
+    fn evaluate(&self, pair: &Pair) -> Result<Tally, GaussError> {
+        if pair.uu() == 0.0 || pair.vv() == 0.0 {
+            let (u, v) = (single(&self.f, &pair.first())?, single(&self.g, &pair.second())?);
+            return Ok(Tally { value: u.value * v.value, size: u.size * v.size });
+        }
+        match &self.form {
+            Form::Rectified(f, g) => Ok(rectified::dual(f, g, pair)),
+            Form::Erf(f, g) => erf::dual(f, g, pair),
+            Form::Wave(f, g) => wave::dual(f, g, pair),
+        }
+    }
 }
 
 /// `E f(u)` for `u ~ N(0, uu)`.
@@ -207,15 +292,16 @@ pub fn mean(f: &Activation, uu: f64) -> Result<Estimate, GaussError> {
 }
 
 /// The family in which a pair is evaluated.
+#[derive(Clone, Debug)]
 enum Form {
-    Rectified,
+    Rectified(Rectified, Rectified),
     Erf(ErfSum, ErfSum),
     Wave(WaveSum, WaveSum),
 }
 
 fn form(f: &Activation, g: &Activation) -> Option<Form> {
-    if let (Activation::Rectified(_), Activation::Rectified(_)) = (f, g) {
-        return Some(Form::Rectified);
+    if let (Activation::Rectified(f), Activation::Rectified(g)) = (f, g) {
+        return Some(Form::Rectified(f.clone(), g.clone()));
     }
     if let (Some(f), Some(g)) = (f.to_erf(), g.to_erf()) {
         return Some(Form::Erf(f, g));
@@ -241,19 +327,6 @@ impl Tally {
 
     fn times(self, factor: f64) -> Self {
         Self { value: self.value * factor, size: self.size * factor.abs() }
-    }
-}
-
-fn evaluate(f: &Activation, g: &Activation, form: &Form, pair: &Pair) -> Result<Tally, GaussError> {
-    if pair.uu() == 0.0 || pair.vv() == 0.0 {
-        let (u, v) = (single(f, &pair.first())?, single(g, &pair.second())?);
-        return Ok(Tally { value: u.value * v.value, size: u.size * v.size });
-    }
-    match (form, f, g) {
-        (Form::Erf(f, g), ..) => erf::dual(f, g, pair),
-        (Form::Wave(f, g), ..) => wave::dual(f, g, pair),
-        (Form::Rectified, Activation::Rectified(f), Activation::Rectified(g)) => Ok(rectified::dual(f, g, pair)),
-        (Form::Rectified, ..) => unreachable!("the form was chosen for two rectified polynomials"),
     }
 }
 

@@ -31,6 +31,26 @@ impl Rectified {
         Self { p: trimmed(p), q: trimmed(q), r: trimmed(r) }
     }
 
+    /// The function that is the polynomial `right` for positive arguments, `left` for negative ones, and `zero` at zero.
+    ///
+    /// ```
+    /// use netsor_gauss::dual::Rectified;
+    ///
+    /// // The square of the sign is 1, but 0 at zero.
+    /// let square = Rectified::from_sides(&[1.0], &[1.0], 0.0);
+    /// assert_eq!([-2.0, 0.0, 2.0].map(|u| square.eval(u)), [1.0, 0.0, 1.0]);
+    /// ```
+    pub fn from_sides(right: &[f64], left: &[f64], zero: f64) -> Self {
+        let at = |c: &[f64], i: usize| c.get(i).copied().unwrap_or(0.0);
+        let n = right.len().max(left.len()).max(1);
+        // On the left p - r, on the right p + q + r, at zero p: only the constant term of r is needed.
+        let p: Vec<f64> = (0..n).map(|i| if i == 0 { zero } else { at(left, i) }).collect();
+        let r = zero - at(left, 0);
+        let q: Vec<f64> =
+            (0..n).map(|i| if i == 0 { at(right, 0) - zero - r } else { at(right, i) - at(left, i) }).collect();
+        Self::new(&p, &q, &[r])
+    }
+
     /// The value at `u`.
     pub fn eval(&self, u: f64) -> f64 {
         let side = if 0.0 < u {
@@ -60,7 +80,7 @@ impl Rectified {
     }
 
     /// The coefficients for positive and for negative arguments, as long as each other.
-    fn sides(&self) -> (Vec<f64>, Vec<f64>) {
+    pub fn sides(&self) -> (Vec<f64>, Vec<f64>) {
         let n = self.p.len().max(self.q.len()).max(self.r.len());
         let at = |c: &[f64], i: usize| c.get(i).copied().unwrap_or(0.0);
         let right = (0..n).map(|i| at(&self.p, i) + at(&self.q, i) + at(&self.r, i)).collect();
@@ -193,7 +213,7 @@ fn sign(n: usize) -> f64 {
 }
 
 /// `M[i, j]` at correlation `rho` with `c = sqrt(1 - rho^2)`.
-fn quadrant(i: usize, j: usize, rho: f64, c: f64) -> f64 {
+pub(super) fn quadrant(i: usize, j: usize, rho: f64, c: f64) -> f64 {
     if i == 0 && j == 0 {
         return libm::atan2(c, -rho) / TAU;
     }

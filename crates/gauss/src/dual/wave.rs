@@ -209,7 +209,7 @@ fn generating(k: Complex, l: Complex, n: usize, m: usize, law: &Pair) -> (Comple
 }
 
 /// `E u^i v^j` with mean zero.
-fn isserlis(i: usize, j: usize, law: &Pair) -> f64 {
+pub(super) fn isserlis(i: usize, j: usize, law: &Pair) -> f64 {
     if (i + j) % 2 == 1 {
         return 0.0;
     }
