@@ -29,7 +29,7 @@ const OUTSIDE: f64 = 1e-14;
 pub(crate) fn applies(f: &dyn Integrand, c: &Covariance) -> bool {
     let kinks = || (0..f.slots()).flat_map(|k| f.kinks(k));
     let simple = f.smooth() || (kinks().next().is_some() && kinks().all(|&t| t == 0.0));
-    simple && (0..c.slots()).any(|k| WIDE * WIDE < c.entry(k, k))
+    simple && f.surfaces() == 0 && (0..c.slots()).any(|k| WIDE * WIDE < c.entry(k, k))
 }
 
 /// The expectation for a factor of rank one or two; `None` if it has more, or the function grows too fast for the range.

@@ -1,14 +1,16 @@
 //! One operation on a strip of entries.
 
-use netsor_gauss::dual::dual;
+use netsor_gauss::dual::Dual;
 use netsor_gauss::{Estimate, GaussError, Tolerance};
+use netsor_limit::closed_form::Function;
 use rustc_hash::FxHashMap;
 
 use crate::duals;
 use crate::error::KernelError;
 use crate::function::{General, Shape, SlotFunction};
+use crate::grid::{GRID, Grid, GridScratch};
 use crate::plan::Op;
-use crate::series::{Coefficients, GRID, Grid, GridScratch, series};
+use crate::series::{Coefficients, series};
 
 /// Memoised integrals are forgotten beyond this many.
 const MAX_MEMO: usize = 1 << 18;
@@ -194,23 +196,28 @@ pub(crate) fn execute(
                     left.extend(0..n);
                 }
             }
+            let of = |id: &u32| &context.functions[*id as usize];
             for &j in &left {
-                let covariance = [vals[1].at(j), vals[2].at(j), vals[3].at(j)];
-                let key = (*f, *g, covariance.iter().map(|x| x.to_bits()).collect());
-                let of = |id: &u32| &context.functions[*id as usize];
-                out[j] = scratch
-                    .integral(key, &context.integrals, j, || of(f).dual(of(g), covariance, &context.integrals))?;
+                let [rho, uu, cov, vv] = [0, 1, 2, 3].map(|k: usize| vals[k].at(j));
+                let pair = [of(f), of(g)];
+                let sizes = [uu.sqrt(), vv.sqrt()];
+                let quick = context.grid.dual(pair, sizes, rho, 0.1 * context.tolerance, &mut scratch.grid);
+                out[j] = match quick {
+                    Some(value) => value,
+                    None => {
+                        let key = (*f, *g, [uu, cov, vv].iter().map(|x| x.to_bits()).collect());
+                        let compute = || of(f).dual(of(g), [uu, cov, vv], &context.integrals);
+                        scratch.integral(key, &context.integrals, j, compute)?
+                    }
+                };
             }
             scratch.left = left;
         }
         Op::Closed { f, g, .. } => {
-            let of = |id: &u32| context.functions[*id as usize].activation();
-            let (f, g) = (of(f), of(g));
+            let of = |id: &u32| context.functions[*id as usize].shape.activation();
+            let dual = of(f).zip(of(g)).and_then(|(f, g)| Dual::new(f, g));
             for (at, o) in out.iter_mut().enumerate() {
-                let closed = match (&f, &g) {
-                    (Some(f), Some(g)) => dual(f, g, vals[0].at(at), vals[1].at(at), vals[2].at(at)),
-                    _ => None,
-                };
+                let closed = dual.as_ref().map(|d| d.at(vals[0].at(at), vals[1].at(at), vals[2].at(at)));
                 let estimate = closed.unwrap_or(Err(GaussError::Overflow));
                 *o = estimate.map_err(|source| Fault { at, source })?.value;
             }
@@ -247,44 +254,21 @@ pub(crate) fn fold(op: &Op, functions: &[SlotFunction], integrands: &[General]) 
 fn mean(f: u32, variance: f64, context: &Context<'_>, scratch: &mut Scratch) -> Result<f64, GaussError> {
     let function = &context.functions[f as usize];
     match &function.shape {
-        Shape::Polynomials { zero, .. } if variance == 0.0 => Ok(*zero),
-        Shape::Polynomials { right, left, .. } => {
-            // E [0 < Z] Z^i
-            let (mut even, mut odd) = (0.5, netsor_num::normal::PDF_AT_ZERO);
-            let at = |p: &[f64], i: usize| p.get(i).copied().unwrap_or(0.0);
-            let sd = variance.sqrt();
-            let mut acc = 0.0;
-            for i in 0..right.len().max(left.len()) {
-                let moment = if i % 2 == 0 { &mut even } else { &mut odd };
-                if 2 <= i {
-                    *moment *= (i - 1) as f64;
-                }
-                let scale = if i % 2 == 0 { variance.powi(i as i32 / 2) } else { sd.powi(i as i32) };
-                let side = if i % 2 == 0 { 1.0 } else { -1.0 };
-                acc += (at(right, i) + side * at(left, i)) * *moment * scale;
+        Shape::Closed(Function::Single(f)) => return netsor_gauss::dual::mean(f, variance).map(|e| e.value),
+        Shape::Closed(Function::Product(f, g)) => {
+            if let Some(dual) = Dual::new(f, g) {
+                return dual.at(variance, variance, variance).map(|e| e.value);
             }
-            Ok(acc)
         }
-        Shape::Erf { .. } => Ok(0.0),
-        Shape::Gaussian { scale, rate } => Ok(scale / (1.0 + 2.0 * rate * variance).sqrt()),
-        Shape::ErfPair { scale, rates: [a, b] } => {
-            let mut out = [0.0];
-            duals::arcsine([&[variance]; 3], *a, *b, &mut out);
-            Ok(scale * out[0])
-        }
-        shape => {
-            // Ten times finer than what is asked of kernels: every later layer depends on it.
-            let quick = shape
-                .is_smooth()
-                .then(|| context.grid.mean(function, variance.sqrt(), 0.1 * context.tolerance, &mut scratch.grid));
-            if let Some(Some(value)) = quick {
-                return Ok(value);
-            }
-            let key = (f, f, vec![variance.to_bits()]);
-            let compute = || function.mean(variance, &context.integrals);
-            scratch.integral(key, &context.integrals, 0, compute).map_err(|fault| fault.source)
-        }
+        _ => {}
     }
+    // Ten times finer than what is asked of kernels: every later layer depends on it.
+    if let Some(value) = context.grid.mean(function, variance.sqrt(), 0.1 * context.tolerance, &mut scratch.grid) {
+        return Ok(value);
+    }
+    let key = (f, f, vec![variance.to_bits()]);
+    let compute = || function.mean(variance, &context.integrals);
+    scratch.integral(key, &context.integrals, 0, compute).map_err(|fault| fault.source)
 }
 
 fn apply(name: &str, vals: &[Val<'_>], out: &mut [f64]) {

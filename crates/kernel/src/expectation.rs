@@ -1,9 +1,11 @@
 //! Lowering one Gaussian expectation.
 
+use netsor_gauss::dual::{Activation, Dual};
 use netsor_ir::ExprId;
+use netsor_limit::closed_form::{factors, parameters_of, slots_of};
 
 use crate::error::KernelError;
-use crate::function::{FunctionKey, Shape, factors, parameters_of, slots_of};
+use crate::function::FunctionKey;
 use crate::lower::{Lowering, Value};
 use crate::plan::{Arg, Op, Real};
 
@@ -200,28 +202,35 @@ impl Lowering<'_> {
             };
             return Ok(Some(Value::of(self.op(op)?)));
         }
-        let op = match (&left, &right) {
-            (Shape::Polynomials { .. }, Shape::Polynomials { .. }) => Op::Closed { f, g, uu, cov, vv },
-            (Shape::Erf { scale: c, rate: a }, Shape::Erf { scale: d, rate: b }) => {
-                let op = Op::Arcsine { cov, uu, vv, a: Real(*a), b: Real(*b) };
-                return Ok(Some(Value::of(self.op(op)?).scaled(c * d)));
-            }
-            (Shape::Gaussian { scale: c, rate: a }, Shape::Gaussian { scale: d, rate: b }) => {
-                let op = Op::Gaussians { cov, uu, vv, a: Real(*a), b: Real(*b) };
-                return Ok(Some(Value::of(self.op(op)?).scaled(c * d)));
-            }
-            // Odd times even.
-            (Shape::Erf { .. }, Shape::Gaussian { .. }) | (Shape::Gaussian { .. }, Shape::Erf { .. }) => {
+        if let (Some(u), Some(v)) = (left.activation(), right.activation()) {
+            if let (Some(odd), Some(other)) = (u.is_odd(), v.is_odd())
+                && odd != other
+            {
                 return Ok(Some(Value::constant(0.0)));
             }
-            (left, right) => {
-                let ones = matches!((uu, vv), (Arg::One(..), Arg::One(..)));
-                if !(left.is_smooth() && right.is_smooth() && ones) {
-                    return Ok(None);
-                }
-                let (_, _, rho) = self.correlation(uu, cov, vv)?;
-                Op::Series { f, g, rho, uu, cov, vv }
+            let (u, v) = (bell(u), bell(v));
+            if let (Some((c, Bell::Erf(a))), Some((d, Bell::Erf(b)))) = (u, v) {
+                let op = Op::Arcsine { cov, uu, vv, a: Real(a), b: Real(b) };
+                return Ok(Some(Value::of(self.op(op)?).scaled(c * d)));
             }
+            if let (Some((c, Bell::Gauss(a))), Some((d, Bell::Gauss(b)))) = (u, v) {
+                let op = Op::Gaussians { cov, uu, vv, a: Real(a), b: Real(b) };
+                return Ok(Some(Value::of(self.op(op)?).scaled(c * d)));
+            }
+        }
+        let closed = match (left.activation(), right.activation()) {
+            (Some(u), Some(v)) => Dual::new(u, v).is_some(),
+            _ => false,
+        };
+        let op = if closed {
+            Op::Closed { f, g, uu, cov, vv }
+        } else {
+            let ones = matches!((uu, vv), (Arg::One(..), Arg::One(..)));
+            if !(left.is_smooth_on_each_side() && right.is_smooth_on_each_side() && ones) {
+                return Ok(None);
+            }
+            let (_, _, rho) = self.correlation(uu, cov, vv)?;
+            Op::Series { f, g, rho, uu, cov, vv }
         };
         Ok(Some(Value::of(self.op(op)?)))
     }
@@ -239,6 +248,27 @@ impl Lowering<'_> {
 fn constant(arg: Arg) -> Option<f64> {
     match arg {
         Arg::Const(c) => Some(c.0),
+        _ => None,
+    }
+}
+
+/// One error function or one Gaussian, which have vectorised forms.
+#[derive(Clone, Copy)]
+enum Bell {
+    /// `erf(rate u)`
+    Erf(f64),
+    /// `exp(-rate u^2)`
+    Gauss(f64),
+}
+
+/// The function as a multiple of one error function or Gaussian.
+fn bell(f: &Activation) -> Option<(f64, Bell)> {
+    let Activation::Erf(sum) = f else { return None };
+    let [term] = sum.terms() else { return None };
+    match term.erf {
+        _ if term.power != 0 => None,
+        Some(rate) if term.gauss == 0.0 && rate.is_finite() => Some((term.coefficient, Bell::Erf(rate))),
+        None if term.gauss < 0.0 => Some((term.coefficient, Bell::Gauss(-term.gauss))),
         _ => None,
     }
 }

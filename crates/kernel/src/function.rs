@@ -1,32 +1,23 @@
 //! Integrands: what a factor of one Gaussian variable is, and how it is evaluated.
 
-use netsor_gauss::dual::{Activation, Rectified};
+use netsor_gauss::dual::Activation;
 use netsor_gauss::{Covariance, Estimate, Function, GaussError, Tolerance, expect};
 use netsor_ir::expr::{Expr, ExprId, for_each_child};
 use netsor_ir::func::{Func, Smoothness};
-use netsor_ir::number::{power_to_f64, to_f64};
 use netsor_ir::tape::{Functions, Input, Scratch, Setting, Tape};
 use netsor_limit::Graph;
+use netsor_limit::closed_form::{self, Leaves, slots_of};
 use netsor_limit::graph::Leaf;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::KernelError;
 use crate::plan::{Homogeneous, Real};
 
-/// The most terms of a polynomial that is read.
-const MAX_TERMS: usize = 16;
-
 /// What is known of a function of one variable.
 #[derive(Clone, Debug)]
 pub(crate) enum Shape {
-    /// A polynomial on each side of zero: for positive arguments, for negative ones, and the value at zero.
-    Polynomials { right: Vec<f64>, left: Vec<f64>, zero: f64 },
-    /// `scale erf(rate u)`
-    Erf { scale: f64, rate: f64 },
-    /// `scale erf(a u) erf(b u)`
-    ErfPair { scale: f64, rates: [f64; 2] },
-    /// `scale exp(-rate u^2)` with a positive rate.
-    Gaussian { scale: f64, rate: f64 },
+    /// With closed forms.
+    Closed(closed_form::Function),
     /// Smooth.
     Smooth,
     /// With a kink or a jump at zero.
@@ -36,29 +27,42 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
+    /// The function as a member of one of the families of closed forms.
+    pub(crate) fn activation(&self) -> Option<&Activation> {
+        match self {
+            Self::Closed(closed_form::Function::Single(f)) => Some(f),
+            _ => None,
+        }
+    }
+
     /// A power of degree 0 or 1 on each side.
     pub(crate) fn homogeneous(&self) -> Option<Homogeneous> {
-        let Self::Polynomials { right, left, zero } = self else { return None };
+        let Activation::Rectified(f) = self.activation()? else { return None };
+        let (right, left) = f.sides();
         let at = |p: &[f64], k: usize| p.get(k).copied().unwrap_or(0.0);
-        let only = |k: usize| {
-            right.len().max(left.len()) <= 2 && [1 - k].iter().all(|&o| at(right, o) == 0.0 && at(left, o) == 0.0)
-        };
+        let only = |k: usize| right.len() <= 2 && at(&right, 1 - k) == 0.0 && at(&left, 1 - k) == 0.0;
         let degree = (0..2).find(|&k| only(k))?;
         Some(Homogeneous {
             degree: degree as u8,
-            right: Real(at(right, degree)),
-            left: Real(at(left, degree)),
-            zero: Real(*zero),
+            right: Real(at(&right, degree)),
+            left: Real(at(&left, degree)),
+            zero: Real(f.eval(0.0)),
         })
     }
 
     /// Whether a grid that knows nothing of kinks integrates it well.
     pub(crate) fn is_smooth(&self) -> bool {
         match self {
-            Self::Polynomials { right, left, .. } => right == left,
-            Self::Erf { .. } | Self::ErfPair { .. } | Self::Gaussian { .. } | Self::Smooth => true,
+            Self::Closed(closed_form::Function::Single(f)) => f.is_smooth(),
+            Self::Closed(closed_form::Function::Product(f, g)) => f.is_smooth() && g.is_smooth(),
+            Self::Smooth => true,
             Self::Kinked | Self::Rough => false,
         }
+    }
+
+    /// Whether it is smooth away from zero.
+    pub(crate) fn is_smooth_on_each_side(&self) -> bool {
+        !matches!(self, Self::Rough)
     }
 }
 
@@ -142,13 +146,6 @@ impl SlotFunction {
         for factor in slices {
             out.iter_mut().zip(factor.iter()).for_each(|(o, f)| *o *= f);
         }
-    }
-
-    /// The function in the family of closed forms, if it is a polynomial on each side of zero.
-    pub(crate) fn activation(&self) -> Option<Activation> {
-        let Shape::Polynomials { right, left, .. } = &self.shape else { return None };
-        let q = sum(right, &scaled(left, -1.0));
-        Some(Activation::Rectified(Rectified::new(left, &q, &[])))
     }
 
     /// `E f(u)` by the general integrator.
@@ -310,51 +307,6 @@ impl Forms {
     }
 }
 
-/// The slots that an expression mentions, sorted.
-pub(crate) fn slots_of(graph: &Graph, id: ExprId) -> Vec<usize> {
-    leaves_of(graph, id, |leaf| match leaf {
-        Leaf::Slot(k) => Some(k),
-        _ => None,
-    })
-}
-
-/// The parameters that an expression mentions, sorted.
-pub(crate) fn parameters_of(graph: &Graph, id: ExprId) -> Vec<usize> {
-    leaves_of(graph, id, |leaf| match leaf {
-        Leaf::Parameter(k) => Some(k),
-        _ => None,
-    })
-}
-
-fn leaves_of(graph: &Graph, id: ExprId, select: impl Fn(Leaf) -> Option<usize>) -> Vec<usize> {
-    let mut found = Vec::new();
-    graph.pool.visit(id, &mut |node| {
-        if let Expr::Ref(symbol, _) = node {
-            found.extend(select(graph.leaf(*symbol)));
-        }
-    });
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
-/// The factors of a product, and its sign.
-pub(crate) fn factors(graph: &Graph, id: ExprId) -> (Vec<ExprId>, f64) {
-    let (mut factors, mut sign) = (Vec::new(), 1.0);
-    let mut stack = vec![id];
-    while let Some(id) = stack.pop() {
-        match *graph.pool.node(id) {
-            Expr::Mul(a, b) => stack.extend([b, a]),
-            Expr::Neg(a) => {
-                sign = -sign;
-                stack.push(a);
-            }
-            _ => factors.push(id),
-        }
-    }
-    (factors, sign)
-}
-
 /// Where the expressions are not smooth: at zero of a slot, or (`None`) somewhere else.
 fn kinks_of(graph: &Graph, roots: &[ExprId]) -> Vec<Option<usize>> {
     let mut kinks = Vec::new();
@@ -381,173 +333,15 @@ fn kinks_of(graph: &Graph, roots: &[ExprId]) -> Vec<Option<usize>> {
 }
 
 fn shape(graph: &Graph, key: &FunctionKey) -> Shape {
-    let reader = Reader { graph, key };
-    let all = key.factors.iter().map(|&f| reader.sides(f)).collect::<Option<Vec<_>>>();
-    if let Some([right, left, zero]) = all.and_then(product) {
-        return Shape::Polynomials { right, left, zero: zero.first().copied().unwrap_or(0.0) };
-    }
-    if let Some(shape) = reader.bell(&key.factors) {
-        return shape;
+    let leaves = Leaves { multiple: &|k| key.multiple(k), parameter: &|k| key.parameter(k) };
+    if let Some(function) = closed_form::read(graph, &key.factors, leaves) {
+        return Shape::Closed(function);
     }
     match &kinks_of(graph, &key.factors)[..] {
         [] => Shape::Smooth,
         kinks if kinks.iter().all(Option::is_some) => Shape::Kinked,
         _ => Shape::Rough,
     }
-}
-
-/// Polynomials for positive and for negative arguments, and the value at zero as a polynomial of degree 0.
-type Sides = [Vec<f64>; 3];
-
-/// An operation on polynomials.
-type Binary<'a> = &'a dyn Fn(&[f64], &[f64]) -> Vec<f64>;
-
-fn product(all: Vec<Sides>) -> Option<Sides> {
-    all.into_iter().try_fold([vec![1.0], vec![1.0], vec![1.0]], |a, b| {
-        let sides = [0, 1, 2].map(|k| multiplied(&a[k], &b[k]));
-        (sides[0].len().max(sides[1].len()) <= MAX_TERMS).then_some(sides)
-    })
-}
-
-/// Reads functions of `u` structurally. It only makes things faster: what it does not recognise is integrated.
-struct Reader<'a> {
-    graph: &'a Graph,
-    key: &'a FunctionKey,
-}
-
-impl Reader<'_> {
-    fn sides(&self, id: ExprId) -> Option<Sides> {
-        let both = |p: Vec<f64>| {
-            let zero = p.iter().take(1).copied().collect();
-            Some([p.clone(), p, zero])
-        };
-        let zip = |a: &Sides, b: &Sides, f: Binary<'_>| [0, 1, 2].map(|k| f(&a[k], &b[k]));
-        match self.graph.pool.node(id) {
-            Expr::Const(value) => both(trimmed(vec![to_f64(value)])),
-            Expr::Pi => both(vec![std::f64::consts::PI]),
-            Expr::Ref(symbol, _) => match self.graph.leaf(*symbol) {
-                Leaf::Slot(k) => both(trimmed(vec![0.0, self.key.multiple(k)?])),
-                Leaf::Parameter(k) => both(trimmed(vec![self.key.parameter(k)?])),
-                _ => None,
-            },
-            Expr::Neg(a) => Some(self.sides(*a)?.map(|p| scaled(&p, -1.0))),
-            Expr::Add(a, b) => Some(zip(&self.sides(*a)?, &self.sides(*b)?, &sum)),
-            Expr::Sub(a, b) => Some(zip(&self.sides(*a)?, &self.sides(*b)?, &|p, q| sum(p, &scaled(q, -1.0)))),
-            Expr::Mul(a, b) => {
-                let product = zip(&self.sides(*a)?, &self.sides(*b)?, &multiplied);
-                product.iter().all(|p| p.len() <= MAX_TERMS).then_some(product)
-            }
-            Expr::Div(a, b) => {
-                let divisor = self.number(*b)?;
-                Some(self.sides(*a)?.map(|p| p.iter().map(|c| c / divisor).collect()))
-            }
-            Expr::Pow(a, p) if p.is_integer() && (0..=8).contains(p.numer()) => {
-                let base = self.sides(*a)?;
-                product(vec![base; *p.numer() as usize])
-            }
-            Expr::Pow(a, p) => both(vec![self.number(*a)?.powf(power_to_f64(*p))]),
-            Expr::Apply(func, args) => {
-                let inner = self.sides(args[0])?;
-                let (Some(c), true) = (multiple(&inner[0]), inner[0] == inner[1]) else { return None };
-                // The function for positive and for negative arguments of its own.
-                let [mut right, mut left, zero] = match func {
-                    Func::Relu => [vec![0.0, c], vec![], vec![]],
-                    Func::Step => [vec![1.0], vec![], vec![]],
-                    Func::Sign => [vec![1.0], vec![-1.0], vec![]],
-                    Func::Abs => [vec![0.0, c], vec![0.0, -c], vec![]],
-                    Func::LeakyRelu => {
-                        let slope = self.number(args[1])?;
-                        [vec![0.0, c], vec![0.0, slope * c], vec![]]
-                    }
-                    Func::Max if self.number(args[1])? == 0.0 => [vec![0.0, c], vec![], vec![]],
-                    Func::Min if self.number(args[1])? == 0.0 => [vec![], vec![0.0, c], vec![]],
-                    _ => return None,
-                };
-                if c < 0.0 {
-                    std::mem::swap(&mut right, &mut left);
-                }
-                Some([trimmed(right), trimmed(left), zero])
-            }
-            Expr::Width(_) | Expr::Table(..) | Expr::Sum(_) => None,
-        }
-    }
-
-    /// The value of a constant.
-    fn number(&self, id: ExprId) -> Option<f64> {
-        let [right, left, _] = self.sides(id)?;
-        match (&right[..], &left[..]) {
-            ([], []) => Some(0.0),
-            ([a], [b]) if a == b => Some(*a),
-            _ => None,
-        }
-    }
-
-    /// A multiple of one error function or of Gaussians.
-    fn bell(&self, factors: &[ExprId]) -> Option<Shape> {
-        let (mut scale, mut exponent, mut rates) = (1.0, 0.0, Vec::new());
-        for &factor in factors {
-            let node = self.graph.pool.node(factor);
-            if let Some(c) = self.number(factor) {
-                scale *= c;
-            } else if let Expr::Apply(Func::Erf, args) = node {
-                let rate = multiple(&self.sides(args[0])?[0])?;
-                rates.push(rate);
-            } else if let Expr::Apply(Func::Exp, args) = node {
-                let [p, q, _] = self.sides(args[0])?;
-                let [c, linear, square] = p[..] else { return None };
-                if p != q || linear != 0.0 || 0.0 <= square {
-                    return None;
-                }
-                scale *= netsor_num::special::exp(c);
-                exponent -= square;
-            } else {
-                return None;
-            }
-        }
-        match rates[..] {
-            [rate] if exponent == 0.0 => Some(Shape::Erf { scale, rate }),
-            [a, b] if exponent == 0.0 => Some(Shape::ErfPair { scale, rates: [a, b] }),
-            [] if 0.0 < exponent => Some(Shape::Gaussian { scale, rate: exponent }),
-            _ => None,
-        }
-    }
-}
-
-/// `c` if the polynomial is `c u` with `c` other than 0.
-fn multiple(p: &[f64]) -> Option<f64> {
-    match p {
-        [zero, c] if *zero == 0.0 && *c != 0.0 => Some(*c),
-        _ => None,
-    }
-}
-
-fn trimmed(mut p: Vec<f64>) -> Vec<f64> {
-    while p.last() == Some(&0.0) {
-        p.pop();
-    }
-    p
-}
-
-fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
-    let at = |p: &[f64], k: usize| p.get(k).copied().unwrap_or(0.0);
-    trimmed((0..a.len().max(b.len())).map(|k| at(a, k) + at(b, k)).collect())
-}
-
-fn scaled(p: &[f64], c: f64) -> Vec<f64> {
-    trimmed(p.iter().map(|x| c * x).collect())
-}
-
-fn multiplied(a: &[f64], b: &[f64]) -> Vec<f64> {
-    if a.is_empty() || b.is_empty() {
-        return Vec::new();
-    }
-    let mut product = vec![0.0; a.len() + b.len() - 1];
-    for (i, x) in a.iter().enumerate() {
-        for (j, y) in b.iter().enumerate() {
-            product[i + j] += x * y;
-        }
-    }
-    trimmed(product)
 }
 
 /// The numerical functions behind the names of the language.

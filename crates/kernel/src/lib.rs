@@ -34,8 +34,8 @@
 //! | --- | --- |
 //! | relu, leaky relu, abs, step, sign and multiples | arc-cosine kernels, vectorised; rounding |
 //! | erf, Gaussians | the arcsine kernel and its derivative, vectorised; rounding |
-//! | polynomials on each side of zero | the closed forms of `netsor-gauss` |
-//! | two smooth functions of one Gaussian variable each | Mehler's series with Parseval's remainder below [`Options::tolerance`], relative to `sqrt(E f^2 E g^2)`; entries for which no number of terms is enough are integrated |
+//! | polynomials on each side of zero, gelu, sin, exp, and products and derivatives of all these | the closed forms of [`netsor_gauss::dual`]; rounding |
+//! | two functions of one Gaussian variable each, smooth away from zero | Mehler's series with Parseval's remainder below [`Options::tolerance`], relative to `sqrt(E f^2 E g^2)`; entries for which no number of terms is enough are integrated on a grid |
 //! | anything else | the general integrator, once a distinct covariance |
 //!
 //! Invariants:
@@ -51,6 +51,7 @@ mod error;
 mod execute;
 mod expectation;
 mod function;
+mod grid;
 mod inputs;
 mod lower;
 mod plan;

@@ -478,13 +478,34 @@ impl Lowering<'_> {
             return Err(KernelError::DependsOnPosition { what: "guard" });
         }
         let base = graph.pool.height(sum.body) as usize;
-        let inner = InnerProduct::find(self, sum, base);
+        // Inner products of data are matrix products; a derivative is a sum of them.
+        let inner = InnerProduct::find_all(self, sum, base).unwrap_or_default();
+        if inner.is_empty() {
+            return self.over(sum, None, base, at, bound);
+        }
+        let mut total = Value::constant(0.0);
+        for found in &inner {
+            total = total.plus(self.over(sum, Some(found), base, at, bound)?);
+        }
+        Ok(total.collected())
+    }
+
+    /// The sum of the body, or of one inner product in it, over all assignments.
+    fn over(
+        &mut self,
+        sum: &Sum,
+        inner: Option<&InnerProduct>,
+        base: usize,
+        at: &[At],
+        bound: &[u32],
+    ) -> Result<Value, KernelError> {
+        let graph = self.graph;
         // The coordinate of an inner product stays at position 0 while the other variables run.
         let sizes: Vec<u32> = sum
             .axes
             .iter()
             .enumerate()
-            .map(|(k, &axis)| match &inner {
+            .map(|(k, &axis)| match inner {
                 Some(found) if found.variable == base + k => 1,
                 _ => graph.axis_size(axis),
             })
@@ -498,7 +519,7 @@ impl Lowering<'_> {
         });
         let mut total = Value::constant(0.0);
         for bound in assignments {
-            let term = match &inner {
+            let term = match inner {
                 Some(found) => self.inner_product(found, at, &bound)?,
                 None => self.expr(sum.body, at, &bound)?,
             };
@@ -559,17 +580,52 @@ struct InnerProduct {
     sign: f64,
 }
 
+/// The most products that a body is multiplied out to.
+const MAX_SUMMANDS: usize = 16;
+
 impl InnerProduct {
-    fn find(lowering: &Lowering<'_>, sum: &Sum, base: usize) -> Option<Self> {
+    /// The body as a sum of inner products, if it is one.
+    fn find_all(lowering: &Lowering<'_>, sum: &Sum, base: usize) -> Option<Vec<Self>> {
         let graph = lowering.graph;
-        let (factors, sign) = crate::function::factors(graph, sum.body);
+        let bound: Vec<Index> = (base..base + sum.axes.len()).map(|k| Index::Bound(k as u32)).collect();
+        let mut open = vec![netsor_limit::closed_form::factors(graph, sum.body)];
+        let mut found = Vec::new();
+        while let Some((factors, sign)) = open.pop() {
+            if let Some(product) = Self::find(lowering, sum, base, &factors, sign) {
+                found.push(product);
+                continue;
+            }
+            // A sum among the factors is multiplied out.
+            let (at, a, b, other) = factors.iter().enumerate().find_map(|(at, &factor)| {
+                let (a, b, other) = match *graph.pool.node(factor) {
+                    Expr::Add(a, b) => (a, b, 1.0),
+                    Expr::Sub(a, b) => (a, b, -1.0),
+                    _ => return None,
+                };
+                bound.iter().any(|&index| mentions(graph, factor, index)).then_some((at, a, b, other))
+            })?;
+            for (term, own) in [(a, 1.0), (b, other)] {
+                let mut all = factors.clone();
+                let (more, turned) = netsor_limit::closed_form::factors(graph, term);
+                all.splice(at..=at, more);
+                open.push((all, sign * own * turned));
+            }
+            if MAX_SUMMANDS < open.len() + found.len() {
+                return None;
+            }
+        }
+        Some(found)
+    }
+
+    fn find(lowering: &Lowering<'_>, sum: &Sum, base: usize, factors: &[ExprId], sign: f64) -> Option<Self> {
+        let graph = lowering.graph;
         (base..base + sum.axes.len()).find_map(|variable| {
             let coordinate = Index::Bound(variable as u32);
             if sum.guards.iter().any(|g| g.mentions(coordinate)) {
                 return None;
             }
             let (mut vectors, mut others) = (Vec::new(), Vec::new());
-            for &factor in &factors {
+            for &factor in factors {
                 if !mentions(graph, factor, coordinate) {
                     others.push(factor);
                     continue;

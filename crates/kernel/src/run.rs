@@ -15,9 +15,10 @@ use rustc_hash::FxHashMap;
 
 use crate::error::KernelError;
 use crate::execute::{Context, Fault, Scratch, Val, execute};
+use crate::grid::GRID;
 use crate::inputs::{Inputs, KernelMatrices, Options, Statistics};
 use crate::plan::{Arg, Block, DataInfo, Op, Plan, Side};
-use crate::series::{Coefficients, GRID, Position, Table};
+use crate::series::{Coefficients, Position, Table};
 
 /// Bytes of registers that should stay in the second-level cache, and of tiles of inner products.
 const CACHE: usize = 1 << 19;
@@ -57,8 +58,9 @@ impl Plan {
     pub fn memory(&self, rows: usize, cols: usize) -> usize {
         let f = size_of::<f64>();
         let n_tables = self.tables().len();
-        let one = self.ones.len() * f + n_tables * Table::bytes(1);
-        let inputs = rows.saturating_add(cols).saturating_mul(one);
+        let tables = |inputs: usize| n_tables.saturating_mul(Table::bytes(inputs));
+        let numbers = rows.saturating_add(cols).saturating_mul(self.ones.len() * f);
+        let inputs = numbers.saturating_add(tables(rows)).saturating_add(tables(cols));
         let matrices = rows.saturating_mul(cols).saturating_mul(f * self.roots.len());
         let threads = rayon::current_num_threads() * 2 * (CACHE + TILES);
         inputs.saturating_add(matrices).saturating_add(threads)

@@ -1,134 +1,24 @@
-//! Mehler's series for smooth functions.
+//! Mehler's series.
 //!
 //! With `a_k(s) = E f(s Z) h_k(Z)` for the orthonormal Hermite polynomials, `E f(u) g(v) = sum a_k(s_u) b_k(s_v) rho^k`.
-//! The coefficients are computed once an input, by the trapezoid rule; what is left out after `K` terms is at most
-//! `|rho|^K sqrt(R_u R_v)` with the Parseval remainders `R_u = E f(u)^2 - sum_{k < K} a_k^2`. Entries for which no
-//! number of terms is enough (large deviations at correlations near 1) go to the general integrator.
+//! The coefficients are computed once an input, by the rules of [`Grid`]; what is left out after `K` terms is at most
+//! `|rho|^K sqrt(R_u R_v)` with the Parseval remainders `R_u = E f(u)^2 - sum_{k < K} a_k^2`. They fall exponentially in
+//! `sqrt(K)` for smooth functions, and as a power of `K` at kinks. Entries for which no number of terms is enough
+//! (correlations near 1) are integrated.
 
-use std::sync::LazyLock;
-
-use netsor_num::normal::pdf;
 use rayon::prelude::*;
 
 use crate::duals::vectorised;
-use crate::function::{FunctionScratch, SlotFunction};
+use crate::function::SlotFunction;
+use crate::grid::{Grid, GridScratch, MAX_TERMS};
 
-/// The most terms.
-pub(crate) const MAX_TERMS: usize = 192;
 /// Remainders are known at multiples of this.
 const STRIDE: usize = 8;
-/// The last node of the trapezoid rules: there `h_k(x) pdf(x)` is below 1e-15 for every `k`.
-const RANGE: f64 = 12.0;
-/// Nodes a unit of length. The coarse rule resolves `h_k` (wave number `sqrt(k)`) times functions of band width 29, the
-/// fine one of 80; a rule is trusted if half of its nodes give the same `E f^2`.
-const COARSE: usize = 8;
-const FINE: usize = 16;
 /// Correlations above this are handled one by one where they are few.
 const FEW: f64 = 0.9;
-
-/// Two trapezoid rules, one with half the spacing of the other.
-pub(crate) struct Grid {
-    rules: [Rule; 2],
-}
-
-/// The nodes and weights of a trapezoid rule on the positive half line, zero first.
-struct Rule {
-    nodes: Vec<f64>,
-    weights: Vec<f64>,
-    /// `h_k(x)` with the weight of `x`: row `k`.
-    hermite: Vec<Vec<f64>>,
-}
-
-impl Rule {
-    fn new(density: usize) -> Self {
-        let spacing = 1.0 / density as f64;
-        let nodes: Vec<f64> = (0..=RANGE as usize * density).map(|n| n as f64 * spacing).collect();
-        let weights: Vec<f64> = nodes.iter().map(|&x| spacing * pdf(x)).collect();
-        let mut hermite = vec![weights.clone()];
-        let mut before = vec![0.0; nodes.len()];
-        for k in 0..MAX_TERMS - 1 {
-            let (k0, k1) = ((k as f64).sqrt(), (k as f64 + 1.0).sqrt());
-            let last = &hermite[k];
-            let next = (0..nodes.len()).map(|n| (nodes[n] * last[n] - k0 * before[n]) / k1).collect();
-            before.clone_from(last);
-            hermite.push(next);
-        }
-        Self { nodes, weights, hermite }
-    }
-
-    /// Fills `even` and `odd` with `f(x) + f(-x)` and `f(x) - f(-x)` at the nodes times the deviation.
-    fn halves(&self, f: &SlotFunction, sd: f64, scratch: &mut GridScratch) {
-        let GridScratch { points, values, even, odd, function } = scratch;
-        points.clear();
-        points.extend(self.nodes.iter().map(|x| sd * x));
-        points.extend(self.nodes.iter().map(|x| -sd * x));
-        values.resize(points.len(), 0.0);
-        f.eval(points, values, function);
-        let (right, left) = values.split_at(self.nodes.len());
-        even.clear();
-        odd.clear();
-        even.extend(right.iter().zip(left).map(|(a, b)| a + b));
-        odd.extend(right.iter().zip(left).map(|(a, b)| a - b));
-        // The node at zero counts once.
-        even[0] *= 0.5;
-    }
-
-    /// The sum of `value(n)` with the weights, that of every other node, and that of sizes.
-    fn sums(&self, value: impl Fn(usize) -> f64) -> [f64; 3] {
-        let (mut full, mut half, mut size) = (0.0, 0.0, 0.0);
-        for (n, w) in self.weights.iter().enumerate() {
-            let term = w * value(n);
-            full += term;
-            size += term.abs();
-            if n % 2 == 0 {
-                half += 2.0 * term;
-            }
-        }
-        [full, half, size]
-    }
-}
-
-impl Grid {
-    fn new() -> Self {
-        Self { rules: [Rule::new(COARSE), Rule::new(FINE)] }
-    }
-
-    /// `E f(s Z)`, or `None` where the rules are too coarse for `tolerance` (relative to the size of `f`).
-    pub(crate) fn mean(&self, f: &SlotFunction, sd: f64, tolerance: f64, scratch: &mut GridScratch) -> Option<f64> {
-        self.rules.iter().find_map(|rule| {
-            rule.halves(f, sd, scratch);
-            let [full, half, size] = rule.sums(|n| scratch.even[n]);
-            ((full - half).abs() <= tolerance * size).then_some(full)
-        })
-    }
-
-    /// The rule that is fine enough for `f`, with `E f(s Z)^2`; the values of `f` are left in `scratch`.
-    fn energy(&self, f: &SlotFunction, sd: f64, tolerance: f64, scratch: &mut GridScratch) -> Option<(&Rule, f64)> {
-        self.rules.iter().find_map(|rule| {
-            rule.halves(f, sd, scratch);
-            let (even, odd) = (&scratch.even, &scratch.odd);
-            // f(x)^2 + f(-x)^2; at zero the even part is halved already and the odd one vanishes.
-            let [full, half, _] = rule.sums(|n| {
-                let both = even[n] * even[n] + odd[n] * odd[n];
-                if n == 0 { both } else { 0.5 * both }
-            });
-            ((full - half).abs() <= tolerance * full).then_some((rule, full))
-        })
-    }
-}
-
-/// The grid, made at first use.
-pub(crate) static GRID: LazyLock<Grid> = LazyLock::new(Grid::new);
-
-/// Memory for the functions of [`Grid`].
-#[derive(Debug, Default)]
-pub(crate) struct GridScratch {
-    points: Vec<f64>,
-    values: Vec<f64>,
-    even: Vec<f64>,
-    odd: Vec<f64>,
-    function: FunctionScratch,
-}
+/// The terms that any number of inputs may have, and coefficients beyond which more are not taken.
+const MIN_TERMS: usize = 192;
+const BUDGET: usize = 1 << 24;
 
 /// The coefficients of one function at the deviations of all inputs.
 #[derive(Clone, Debug)]
@@ -150,17 +40,18 @@ impl Table {
     /// The coefficients for these variances.
     pub(crate) fn new(grid: &Grid, f: &SlotFunction, variances: &[f64], tolerance: f64) -> Self {
         let inputs = variances.len();
-        let n_tails = MAX_TERMS / STRIDE + 1;
-        let mut rows: Vec<f64> = vec![0.0; inputs * (MAX_TERMS + n_tails)];
-        rows.par_chunks_mut(MAX_TERMS + n_tails).zip(variances).for_each_init(
+        let most = capacity(grid, f, variances, tolerance);
+        let n_tails = most / STRIDE + 1;
+        let mut rows: Vec<f64> = vec![0.0; inputs * (most + n_tails)];
+        rows.par_chunks_mut(most + n_tails).zip(variances).for_each_init(
             GridScratch::default,
             |scratch, (row, &variance)| {
-                let (a, tails) = row.split_at_mut(MAX_TERMS);
+                let (a, tails) = row.split_at_mut(most);
                 coefficients(grid, f, variance.sqrt(), tolerance, (a, tails), scratch);
             },
         );
-        let row = |i: usize| &rows[i * (MAX_TERMS + n_tails)..(i + 1) * (MAX_TERMS + n_tails)];
-        let vanishing = |parity: usize| (0..inputs).all(|i| (parity..MAX_TERMS).step_by(2).all(|k| row(i)[k] == 0.0));
+        let row = |i: usize| &rows[i * (most + n_tails)..(i + 1) * (most + n_tails)];
+        let vanishing = |parity: usize| (0..inputs).all(|i| (parity..most).step_by(2).all(|k| row(i)[k] == 0.0));
         let parity = if vanishing(1) {
             Some(0)
         } else if vanishing(0) {
@@ -169,13 +60,12 @@ impl Table {
             None
         };
         let finite = |m: usize| {
-            let tails = (0..inputs).map(|i| row(i)[MAX_TERMS + m]).filter(|t| t.is_finite());
+            let tails = (0..inputs).map(|i| row(i)[most + m]).filter(|t| t.is_finite());
             tails.fold(0.0, f64::max)
         };
         let largest: Vec<f64> = (0..n_tails).map(finite).collect();
-        // Beyond this many terms the remainders of both functions together are rounding.
-        let enough = largest.iter().position(|&t| t <= 0.03 * tolerance.sqrt());
-        let terms = enough.map_or(MAX_TERMS, |m| m * STRIDE).max(STRIDE);
+        let enough = largest.iter().position(|&t| t <= negligible(tolerance));
+        let terms = enough.map_or(most, |m| m * STRIDE).max(STRIDE);
         let mut table = vec![0.0; terms * inputs];
         let mut tails = vec![0.0; (terms / STRIDE + 1) * inputs];
         for i in 0..inputs {
@@ -183,18 +73,46 @@ impl Table {
                 table[k * inputs + i] = row(i)[k];
             }
             for m in 0..=terms / STRIDE {
-                tails[m * inputs + i] = row(i)[MAX_TERMS + m];
+                tails[m * inputs + i] = row(i)[most + m];
             }
         }
-        let coarse = (0..inputs).any(|i| row(i)[MAX_TERMS].is_infinite());
+        let coarse = (0..inputs).any(|i| row(i)[most].is_infinite());
         Self { inputs, terms, coefficients: table, tails, largest, coarse, parity }
     }
 
     /// Bytes for so many inputs, at most.
     pub(crate) fn bytes(inputs: usize) -> usize {
         // While it is made, the table exists twice.
-        2 * inputs * (MAX_TERMS + MAX_TERMS / STRIDE + 1) * size_of::<f64>()
+        let most = max_terms(inputs);
+        2 * inputs * (most + most / STRIDE + 1) * size_of::<f64>()
     }
+}
+
+/// The most terms for so many inputs.
+fn max_terms(inputs: usize) -> usize {
+    (BUDGET / inputs.max(1)).clamp(MIN_TERMS, MAX_TERMS) / STRIDE * STRIDE
+}
+
+/// The remainder, relative to `sqrt(E f^2)`, beyond which those of two functions together are far below the tolerance.
+fn negligible(tolerance: f64) -> f64 {
+    0.03 * tolerance.sqrt()
+}
+
+/// The terms that the inputs with the smallest and the largest variance need.
+fn capacity(grid: &Grid, f: &SlotFunction, variances: &[f64], tolerance: f64) -> usize {
+    let most = max_terms(variances.len());
+    let ends = [variances.iter().copied().fold(f64::INFINITY, f64::min), variances.iter().copied().fold(0.0, f64::max)];
+    let mut scratch = GridScratch::default();
+    let needed = ends.into_iter().filter(|v| v.is_finite()).map(|variance| {
+        // Few functions need more than the coarsest rule has.
+        let tried = [MIN_TERMS, most].into_iter().find_map(|terms| {
+            let (mut a, mut tails) = (vec![0.0; terms], vec![0.0; terms / STRIDE + 1]);
+            coefficients(grid, f, variance.sqrt(), tolerance, (&mut a, &mut tails), &mut scratch);
+            tails.iter().position(|&t| t <= negligible(tolerance)).map(|m| m * STRIDE)
+        });
+        tried.unwrap_or(most)
+    });
+    needed.max().unwrap_or(STRIDE).max(STRIDE)
 }
 
 fn coefficients(
@@ -205,12 +123,12 @@ fn coefficients(
     (a, tails): (&mut [f64], &mut [f64]),
     scratch: &mut GridScratch,
 ) {
-    let Some((rule, energy)) = grid.energy(f, sd, 0.01 * tolerance, scratch) else {
+    let Some((rule, energy)) = grid.energy(f, sd, a.len(), 0.01 * tolerance, scratch) else {
         a.fill(0.0);
         tails.fill(f64::INFINITY);
         return;
     };
-    for (k, h) in rule.hermite.iter().enumerate() {
+    for (k, h) in rule.hermite(a.len()).iter().enumerate() {
         let values = if k % 2 == 0 { &scratch.even } else { &scratch.odd };
         a[k] = dot(h, values);
     }

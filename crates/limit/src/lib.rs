@@ -38,6 +38,7 @@
 //! | [`derive`](mod@derive) | the rules ZInit, ZNonlin+, ZMoment, ZHat, ZDot |
 //! | [`graph`] | the moment graph |
 //! | [`eval`] | numbers |
+//! | [`closed_form`] | integrands that have closed forms, recognised |
 //! | [`ztable`] | the limit of every value, with its rule |
 //! | [`derivative`](mod@derivative) | exact derivatives with respect to hyper-parameters and other data |
 //! | [`paths`] | the path formula for the tangent kernel, a second witness |
@@ -48,7 +49,7 @@
 //!
 //! It knows nothing of finite width: that its numbers agree with simulation is evidence, not construction.
 
-mod closed_form;
+pub mod closed_form;
 mod covariance;
 mod curve;
 mod definitions;

@@ -82,7 +82,12 @@ impl Evaluator<'_> {
             [(s, f), (t, g)] => dual(f, g, entry(*s, *s), entry(*s, *t), entry(*t, *t))?,
             _ => return None,
         };
-        Some(estimate.map(|e| Estimate { value: factor * e.value, error: factor.abs() * e.error, ..e }))
+        let scaled = |e: Estimate| Estimate { value: factor * e.value, error: factor.abs() * e.error, ..e };
+        match estimate.map(|e| (e.value, scaled(e))) {
+            // A product that leaves the range of numbers says nothing; the integrand as a whole may.
+            Ok((value, scaled)) if value != 0.0 && factor != 0.0 && !scaled.value.is_normal() => None,
+            result => Some(result.map(|(_, scaled)| scaled)),
+        }
     }
 
     /// Polynomials with steps times powers of quadratic forms.
