@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use clap::{Args, ValueEnum};
 use netsor_data::{Matrix, to_npy};
+use netsor_ir::Network;
+use netsor_kernel::{Inputs, Options};
 use netsor_lab::format;
 use serde_json::json;
 
+use crate::commands::tune::Request;
 use crate::matrices::kernel_matrices;
 use crate::output;
 use crate::task::{ArchitectureArgs, DatasetArgs};
@@ -17,6 +20,7 @@ const AFTER: &str = "\
 Examples:
   netsor kernel --on digits --zoo mlp --depth 3 --n-points 200 --out ntk.npy
   netsor kernel examples/mlp.netsor --on points.csv --regression --kind nngp --out nngp.csv
+  netsor kernel --on diabetes --activation erf --b-std 0.5 --n-points 200 --derivative biases --out slope.npy
 
 Rows and columns are the first points of the shuffled data set (--split-seed).";
 
@@ -31,6 +35,9 @@ pub(crate) struct KernelArgs {
     /// Which kernel
     #[arg(long, default_value = "ntk")]
     kind: Kind,
+    /// The derivative in a hyper-parameter instead: weights, biases, rate:NAME, NAME or NAME=NUMBER, as for `tune --by`
+    #[arg(long, value_name = "NAME")]
+    derivative: Option<String>,
     /// Number of points; all but one by default
     #[arg(long, value_name = "POINTS")]
     n_points: Option<usize>,
@@ -60,15 +67,19 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
     let points = split.train.inputs();
     let (n, features) = (points.n_rows(), points.n_cols());
     let network = args.architecture.network(features, 1, 1)?;
-    let matrices = kernel_matrices(&network, points, None)?;
-    let kernel = match args.kind {
-        Kind::Ntk => matrices.ntk,
-        Kind::Nngp => {
-            matrices.nngp.ok_or_else(|| anyhow!("the output of `{}` has no NNGP kernel", network.program.name))?
+    let entries = match &args.derivative {
+        Some(name) => derivative(&network, args.kind, name, points)?,
+        None => {
+            let matrices = kernel_matrices(&network, points, None)?;
+            let nngp = || anyhow!("the output of `{}` has no NNGP kernel", network.program.name);
+            let kernel = match args.kind {
+                Kind::Ntk => matrices.ntk,
+                Kind::Nngp => matrices.nngp.ok_or_else(nngp)?,
+            };
+            (0..n * n).map(|k| kernel[(k / n, k % n)]).collect()
         }
     };
-    let entries: Vec<f64> = (0..n * n).map(|k| kernel[(k / n, k % n)]).collect();
-    let diagonal = (0..n).map(|i| kernel[(i, i)]);
+    let diagonal = (0..n).map(|i| entries[i * n + i]);
     let mean_diagonal = diagonal.sum::<f64>() / n as f64;
     let (least, most) = entries.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, m), &x| (l.min(x), m.max(x)));
     if let (Some(path), Some(ending)) = (&args.out, ending) {
@@ -78,13 +89,16 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
         };
         output::write_file(path, &bytes)?;
     }
-    let (kind, name) = (format!("{:?}", args.kind).to_lowercase(), args.architecture.name());
+    let (mut kind, name) = (format!("{:?}", args.kind).to_lowercase(), args.architecture.name());
     if args.json {
         output::emit_json(&json!({
-            "network": name, "kind": kind, "points": n, "mean_diagonal": mean_diagonal, "least": least, "largest": most,
+            "network": name, "kind": kind, "derivative": args.derivative, "points": n, "mean_diagonal": mean_diagonal, "least": least, "largest": most,
             "file": args.out,
         }))?;
     } else {
+        if let Some(by) = &args.derivative {
+            kind = format!("derivative in {by} of the {kind}");
+        }
         let file = args.out.as_ref().map_or_else(String::new, |path| format!("written to {}\n", path.display()));
         output::emit(&format!(
             "{kind} of {name} on {n} points: mean of the diagonal {}, entries {} to {}\n{file}",
@@ -94,6 +108,15 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The derivative of the kernel matrix in one hyper-parameter.
+fn derivative(network: &Network, kind: Kind, name: &str, points: &Matrix) -> anyhow::Result<Vec<f64>> {
+    let request = Request::new(network, &[name.to_owned()])?;
+    let (kernel, input) = request.kernel(network, kind)?;
+    let inputs = Inputs::new(points.n_rows()).with(input, points.as_slice().to_vec());
+    let result = kernel.plan(&request.start())?.run(&inputs, None, &Options::default())?;
+    result.values.into_iter().nth(1).ok_or_else(|| anyhow!("--derivative {name}: expected one hyper-parameter"))
 }
 
 fn csv(entries: &[f64], n: usize) -> String {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use netsor_data::{Dataset, Matrix, Split};
-use netsor_ir::number::from_f64;
+use netsor_ir::number::{Number, from_f64, to_f64};
 use netsor_ir::syntax::print_network;
 use netsor_ir::transform::{HyperParameter, tunable, tuned};
 use netsor_ir::{Instr, Kind, Network, ValueId};
@@ -103,14 +103,15 @@ impl Knob {
 }
 
 /// What is tuned: factors of the network, then numbers of its text.
-struct Request {
+pub(crate) struct Request {
     hyper: Vec<HyperParameter>,
     data: Vec<ValueId>,
     knobs: Vec<Knob>,
 }
 
 impl Request {
-    fn new(network: &Network, by: &[String]) -> anyhow::Result<Self> {
+    /// Reads the names of `--by`.
+    pub(crate) fn new(network: &Network, by: &[String]) -> anyhow::Result<Self> {
         let program = &network.program;
         let parameter = |name: &str| {
             let names: Vec<&str> = network.parameters.iter().map(|p| &*program.value(p.value).name).collect();
@@ -153,6 +154,24 @@ impl Request {
         }
         request.knobs.extend(numbers);
         Ok(request)
+    }
+
+    /// Where the search starts: 1 for factors.
+    pub(crate) fn start(&self) -> Vec<f64> {
+        self.knobs.iter().map(|knob| knob.start).collect()
+    }
+
+    /// The kernel as a function of these numbers, and the data value that its inputs are given for.
+    pub(crate) fn kernel(&self, network: &Network, kind: KernelKind) -> anyhow::Result<(TunableKernel, ValueId)> {
+        let tunable = tunable(network, &self.hyper)?;
+        let kernels = tunable.kernels()?;
+        let which = match kind {
+            KernelKind::Ntk => Which::Ntk,
+            KernelKind::Nngp => Which::Nngp,
+        };
+        let data = self.data.iter().map(|d| tunable.image[d.index()]);
+        let by: Vec<ValueId> = tunable.factors.iter().copied().chain(data).collect();
+        Ok((TunableKernel::new(&kernels, which, &by)?, tunable.image[input(&network.program)?.index()]))
     }
 }
 
@@ -202,16 +221,8 @@ pub(crate) fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
     let split = args.dataset.split(args.n_train, args.n_test)?;
     let network = args.architecture.network(split.train.n_features(), 1, 1)?;
     let request = Request::new(&network, &args.by)?;
-    let tunable = tunable(&network, &request.hyper)?;
-    let kernels = tunable.kernels()?;
-    let which = match args.kind {
-        KernelKind::Ntk => Which::Ntk,
-        KernelKind::Nngp => Which::Nngp,
-    };
-    let data = request.data.iter().map(|d| tunable.image[d.index()]);
-    let by: Vec<ValueId> = tunable.factors.iter().copied().chain(data).collect();
-    let input = tunable.image[input(&network.program)?.index()];
-    let task = Task { kernel: TunableKernel::new(&kernels, which, &by)?, input, split: &split };
+    let (kernel, input) = request.kernel(&network, args.kind)?;
+    let task = Task { kernel, input, split: &split };
 
     let mut knobs = request.knobs;
     let n_kernel = knobs.len();
@@ -258,18 +269,36 @@ pub(crate) fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
     let likelihood = Change { start: history[0], tuned: -found.value };
     if let Some(path) = &args.out {
         let n = request.hyper.len();
-        let rounded = tuned_numbers[..n].iter().map(|&x| significant(x)).map(from_f64);
-        let rounded = rounded.collect::<Option<Vec<_>>>().ok_or_else(|| anyhow!("a factor is not finite"))?;
-        output::write_file(path, print_network(&tuned(&network, &request.hyper, &rounded)?).as_bytes())?;
+        let exact = tuned_numbers[..n].iter().map(|&x| from_f64(x)).collect::<Option<Vec<_>>>();
+        let exact = exact.ok_or_else(|| anyhow!("a factor is not finite"))?;
+        let mut network = tuned(&network, &request.hyper, &exact)?;
+        shorten(&mut network, &request.hyper);
+        output::write_file(path, print_network(&network).as_bytes())?;
     }
     let report = Report { knobs: &knobs, start: &start_numbers, tuned: &tuned_numbers, likelihood, errors, found };
     report.emit(args, &split, &history)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The number to six digits.
-fn significant(x: f64) -> f64 {
-    format!("{x:.5e}").parse().unwrap_or(x)
+/// Writes what was tuned as the shortest decimals that are the same floating-point numbers: a variance is a product of
+/// squares, exact to forty digits that mean nothing.
+fn shorten(network: &mut Network, hyper: &[HyperParameter]) {
+    let short = |number: &Number| from_f64(to_f64(number)).unwrap_or_else(|| number.clone());
+    for &(value, _) in hyper.iter().flat_map(|h| &h.acts) {
+        for parameter in network.parameters.iter_mut().filter(|p| p.value == value) {
+            parameter.multiplier_squared = short(&parameter.multiplier_squared);
+        }
+        let program = &mut network.program;
+        match &mut program.values[value.index()].instr {
+            Instr::Matrix { variance } => variance.coefficient = short(&variance.coefficient),
+            Instr::Gaussian(law) => {
+                let (number, rest) = program.exprs.constant_factor(law.covariance);
+                let number = program.exprs.constant(short(&number));
+                law.covariance = program.exprs.mul(number, rest);
+            }
+            _ => {}
+        }
+    }
 }
 
 struct Report<'a> {
