@@ -262,6 +262,16 @@ fn kernels_are_written() {
     }
 }
 
+/// Without biases the kernel of a ReLU network with two hidden layers is of degree 6 in its standard deviations.
+#[test]
+fn kernels_have_derivatives() {
+    let args = ["kernel", "--on", "iris", "--n-points", "6", "--json", "--kind", "nngp"];
+    let diagonal = |more: &[&str]| json(&[&args[..], more].concat())["mean_diagonal"].as_f64().unwrap();
+    let (kernel, slope) = (diagonal(&[]), diagonal(&["--derivative", "weights"]));
+    assert!((slope - 6.0 * kernel).abs() <= 1e-12 * slope, "{slope} {kernel}");
+    assert!(bad(&[&args[..], &["--derivative", "nothing"]].concat()).contains("expected weights, biases"));
+}
+
 #[test]
 fn wide_networks_predict_digits_and_finite_ones_learn_iris() {
     let args = ["predict", "--on", "digits", "--n-train", "150", "--n-test", "100", "--depth", "1", "--json"];
@@ -596,10 +606,13 @@ fn tuning_raises_the_likelihood_and_writes_the_network() {
     let likelihood = |report: &Value, when: &str| report["log_likelihood"][when].as_f64().unwrap();
     assert!(likelihood(&tuned, "start") < likelihood(&tuned, "tuned"), "{tuned}");
     assert!(tuned["hyper_parameters"]["noise"].is_null(), "{tuned}");
-    // The file has what was found, to the six digits that are written.
+    // The file has what was found, in the digits of a floating-point number.
     let again = json(&[&["tune", path, "--steps", "1"], &small[..]].concat());
     let difference = likelihood(&again, "start") - likelihood(&tuned, "tuned");
-    assert!(difference.abs() < 1e-4, "{difference}");
+    assert!(difference.abs() < 1e-12, "{difference}");
+    let written = std::fs::read_to_string(path).unwrap();
+    let longest = written.split(|c: char| !c.is_ascii_digit() && c != '.').map(str::len).max().unwrap();
+    assert!(longest <= 19, "{written}");
 
     let missing = bad(&[&["tune", "--by", "nobody"], &small[..]].concat());
     assert!(missing.contains("expected weights, biases, rate:NAME, NAME=START or one of"), "{missing}");

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use netsor_data::{Dataset, Matrix, Split};
+use netsor_ir::expr::Expr;
 use netsor_ir::number::{Number, from_f64, to_f64};
 use netsor_ir::syntax::print_network;
 use netsor_ir::transform::{HyperParameter, tunable, tuned};
@@ -292,9 +293,15 @@ fn shorten(network: &mut Network, hyper: &[HyperParameter]) {
         match &mut program.values[value.index()].instr {
             Instr::Matrix { variance } => variance.coefficient = short(&variance.coefficient),
             Instr::Gaussian(law) => {
-                let (number, rest) = program.exprs.constant_factor(law.covariance);
+                let (number, rest) = match program.exprs.node(law.covariance) {
+                    Expr::Const(number) => (number.clone(), None),
+                    _ => {
+                        let (number, rest) = program.exprs.constant_factor(law.covariance);
+                        (number, Some(rest))
+                    }
+                };
                 let number = program.exprs.constant(short(&number));
-                law.covariance = program.exprs.mul(number, rest);
+                law.covariance = rest.map_or(number, |rest| program.exprs.mul(number, rest));
             }
             _ => {}
         }

@@ -174,11 +174,7 @@ fn correlations_near_one_agree() {
         .flat_map(|(c, bend)| scaled(c, bend))
         .collect();
     for activation in [Activation::Tanh, Activation::Softplus, Activation::Elu] {
-        let lowered = lowered(&mlp(activation, 1, 7).network().unwrap());
-        check_lowered(&lowered, &x, 7, 3e-8);
-        // Of smooth functions every entry has a series or a grid.
-        let integrals = lowered.run(&x, 7).statistics.integrals;
-        assert!(integrals == 0 || activation == Activation::Elu, "{activation:?}: {integrals} integrals");
+        check(&mlp(activation, 1, 7).network().unwrap(), &x, 7, 3e-8);
     }
 }
 
