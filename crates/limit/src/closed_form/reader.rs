@@ -2,7 +2,7 @@
 
 use netsor_gauss::dual::{Activation, ErfSum, ErfTerm, Phase, WaveSum, WaveTerm};
 use netsor_ir::expr::{Expr, ExprId};
-use netsor_ir::func::Func;
+use netsor_ir::func::{Func, Smoothness};
 use netsor_ir::number::{power_to_f64, to_f64};
 use num_traits::Zero;
 
@@ -105,7 +105,9 @@ impl Reader<'_> {
                 [x, y] => netsor_num::functions::binary::<f64>(func.name())?(x, y),
                 _ => return None,
             };
-            return (value.is_normal() || value == 0.0).then(|| Sides::constant(value));
+            // A zero is one at zero, of a logarithm or of a piece, and underflow otherwise.
+            let zero = numbers[0] == 0.0 || func == Func::Log || func.facts().smoothness != Smoothness::Smooth;
+            return (value.is_normal() || (value == 0.0 && zero)).then(|| Sides::constant(value));
         }
         let pieces = |right: &[f64], left: &[f64]| Sides { right: right.to_vec(), left: left.to_vec(), zero: 0.0 };
         let relu = pieces(&[0.0, 1.0], &[]);
