@@ -173,9 +173,7 @@ fn correlations_near_one_agree() {
         .into_iter()
         .flat_map(|(c, bend)| scaled(c, bend))
         .collect();
-    for activation in [Activation::Tanh, Activation::Softplus, Activation::Elu] {
-        check(&mlp(activation, 1, 7).network().unwrap(), &x, 7, 3e-8);
-    }
+    check(&mlp(Activation::Tanh, 1, 7).network().unwrap(), &x, 7, 3e-8);
 }
 
 #[test]
