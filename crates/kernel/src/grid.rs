@@ -29,6 +29,9 @@ pub(crate) struct Grid {
 /// The grid, made at first use.
 pub(crate) static GRID: LazyLock<Grid> = LazyLock::new(Grid::new);
 
+/// What makes the rows of a [`Rule`].
+type Recursion = Box<dyn FnOnce() -> Vec<Vec<f64>> + Send>;
+
 /// The nodes and weights of a rule on the positive half line.
 pub(crate) struct Rule {
     nodes: Vec<f64>,
@@ -38,13 +41,13 @@ pub(crate) struct Rule {
     /// How many Hermite polynomials the rule resolves, beside functions with wave numbers up to about 29.
     terms: usize,
     /// `h_k(x)` with the weight of `x`: row `k`. Made at first use.
-    hermite: LazyLock<Vec<Vec<f64>>, Box<dyn FnOnce() -> Vec<Vec<f64>> + Send>>,
+    hermite: LazyLock<Vec<Vec<f64>>, Recursion>,
 }
 
 impl Rule {
     fn new(nodes: Vec<f64>, weights: Vec<f64>, check: Vec<f64>, terms: usize) -> Self {
         let (x, w) = (nodes.clone(), weights.clone());
-        let hermite: Box<dyn FnOnce() -> Vec<Vec<f64>> + Send> = Box::new(move || hermite(&x, w, terms));
+        let hermite: Recursion = Box::new(move || hermite(&x, w, terms));
         Self { nodes, weights, check, terms, hermite: LazyLock::new(hermite) }
     }
 

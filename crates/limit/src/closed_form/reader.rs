@@ -160,9 +160,7 @@ impl Reader<'_> {
                 ])
             }
             Expr::Apply(Func::Exp, args) => match self.polynomial(args[0])?[..] {
-                [c, zero, gauss] if zero == 0.0 => {
-                    Some(vec![ErfTerm { coefficient: exponential(c)?, power: 0, erf: None, gauss }])
-                }
+                [c, 0.0, gauss] => Some(vec![ErfTerm { coefficient: exponential(c)?, power: 0, erf: None, gauss }]),
                 _ => None,
             },
             _ => None,
