@@ -105,7 +105,8 @@ impl<'a> Conditional<'a> {
         // Accuracy costs nothing where there are few outer points.
         let most = if plan.outer.rank < 2 { least } else { most };
         let tail = (TAIL * tol.relative.max(tol.absolute)).clamp(least, most);
-        let terms = if r < tail { 1 } else { (libm::log(tail) / libm::log(r)).ceil() as usize + 1 };
+        // The first coefficients may vanish, as those of an even function less its mean: the tail is small beside the next.
+        let terms = if r < tail { 1 } else { (libm::log(tail) / libm::log(r)).ceil() as usize + 3 };
         // A Hermite polynomial of order k has frequencies up to about sqrt(k).
         let mut step = std::f64::consts::TAU / (libm::sqrt(terms as f64) + 8.5);
         let rule = |step: f64, shift: f64| {
@@ -231,6 +232,9 @@ impl<'a> Conditional<'a> {
     /// only (the conditional mean, or another slot) and are smooth enough to be interpolated.
     fn table(&self, which: usize, aim: f64) -> Option<Table> {
         let (own, outer) = (self.plan.pair[which], &self.plan.outer);
+        if self.surfaces.iter().any(|(at, _)| self.plan.groups[which].contains(at)) {
+            return None;
+        }
         let rank = outer.rank;
         let mut used = vec![own];
         for part in self.plan.groups[which].iter().map(|&k| &self.parts[k]) {

@@ -6,8 +6,9 @@ const STEPS: usize = 150;
 /// Roots are found to this distance.
 const ROOT: f64 = 1e-13;
 
-/// Places that tell an affine function from others: in no symmetry.
-pub(crate) const PLACES: [f64; 4] = [-3.7, -1.3, 0.4, 2.1];
+/// Places that tell an affine function from others: in no symmetry, and up to where lines end, as a function may be
+/// affine in pieces.
+pub(crate) const PLACES: [f64; 8] = [-8.1, -5.6, -3.7, -1.3, 0.4, 2.1, 4.9, 7.9];
 
 /// An affine function is one up to this, relative to its values.
 const AFFINE: f64 = 1e-12;
@@ -68,11 +69,12 @@ pub(crate) fn roots(range: f64, cells: usize, f: &mut OnLines<'_>, cuts: &mut [V
 
 /// The root of the affine function with these values at [`PLACES`], infinite for a constant; `None` if there is none such.
 pub(crate) fn affine_root(values: &[f64]) -> Option<f64> {
-    let (first, last) = (PLACES[0], PLACES[3]);
-    let slope = (values[3] - values[0]) / (last - first);
+    let end = PLACES.len() - 1;
+    let (first, last) = (PLACES[0], PLACES[end]);
+    let slope = (values[end] - values[0]) / (last - first);
     let size = values.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
     let near = |i: usize| (values[0] + slope * (PLACES[i] - first) - values[i]).abs() <= AFFINE * size;
-    if !(near(1) && near(2)) {
+    if !(1..end).all(near) {
         return None;
     }
     if slope == 0.0 { Some(f64::INFINITY) } else { Some(first - values[0] / slope) }
@@ -111,6 +113,15 @@ impl Bracket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A function that is affine in pieces and bends far out is not taken for an affine one.
+    #[test]
+    fn functions_that_bend_far_out_are_not_affine() {
+        let bent = |t: f64| if t < 5.5 { t - 6.0 } else { 3.0 * t - 17.0 };
+        let mut cuts = vec![Vec::new()];
+        roots(8.3, 40, &mut |_, t| t.iter().map(|t| bent(*t)).collect(), &mut cuts);
+        assert!(matches!(&cuts[0][..], [root] if (root - 17.0 / 3.0).abs() < 1e-12), "{cuts:?}");
+    }
 
     /// Lines with an affine function, with none, with three roots, and with a jump.
     #[test]

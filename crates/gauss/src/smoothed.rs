@@ -43,6 +43,9 @@ const RANGE: f64 = 8.3;
 /// A rule that misses more than this, relative to the size, is not used.
 const USELESS: f64 = 1e-3;
 
+/// A share of the outer unit of the range above which a function is not bounded there.
+const GROWING: f64 = 1e-6;
+
 /// The expectation of a function that declares where it is not smooth, for a factor of rank two or three; `None` where no
 /// rule on a line is good enough.
 pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
@@ -61,7 +64,8 @@ pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Res
         steps = smoothed.nodes() / PROBES as f64;
         let aim = (AIM * size).max(0.05 * tol.allowed(size));
         // The coarser of two rules that agree has the larger part of their difference.
-        if missed <= aim {
+        // Nothing is learned from lines on which the function vanishes.
+        if 0.0 < size && missed <= aim {
             smoothed.level = level - 1;
             break;
         }
@@ -87,7 +91,11 @@ pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Res
         _ => cost,
     };
     let method = Method::Quadrature { dims: factor.rank, points };
-    // Beyond the range a bounded function has a fraction of the last unit inside.
+    // Beyond the range a bounded function has a fraction of the last unit inside; of one that grows as fast as the density
+    // falls nothing is known.
+    if GROWING * found.value.abs().max(size) < smoothed.shell() {
+        return Ok(None);
+    }
     let error = found.error + missed + 0.1 * smoothed.shell();
     Ok(Some(Estimate { value: found.value, error, method }))
 }
