@@ -99,7 +99,7 @@ impl<S: Stiff> Stepper<'_, S> {
             let rest = to - t;
             // The last step may be a little longer, so that no tiny one is left.
             let h = if 0.0 < self.length && self.length < 0.999 * rest { self.length } else { rest };
-            if t + 1e-3 * h <= t {
+            if h < rest && t + 1e-3 * h <= t {
                 return Err(OdeError::StepSize { t });
             }
             let trial = self.trial(h);

@@ -318,6 +318,19 @@ mod tests {
         assert!(matches!(error, NthError::Stiff { t, rate } if t < 1.0 && 1e6 < rate), "{error:?}");
     }
 
+    /// Two times may be the next numbers of each other, as `3 / 10` and `0.1 * 3` are.
+    #[test]
+    fn neighbouring_times_are_reached() {
+        let mut kernels = kernels(1.0);
+        let k2 = &kernels.kernels[0];
+        let scaled = k2.packed().iter().enumerate().map(|(k, x)| if k == 0 { 1e7 } else { *x }).collect();
+        kernels.kernels[0] = k2.with_data(scaled);
+        let system = Truncated::new(&kernels, &[1.0, -1.0], 2).unwrap();
+        let path = system.solve(&[0.3, 0.3_f64.next_up()], &OdeOptions::with_tolerance(1e-8)).unwrap();
+        assert!(path.stiff);
+        assert!((path.f[0][1] - path.f[1][1]).abs() < 1e-12);
+    }
+
     /// Where nothing is stiff both methods can solve the moving system, and must agree.
     #[test]
     fn the_implicit_method_agrees_with_the_explicit_one() {
