@@ -37,6 +37,9 @@ Data that are not given are standard normal numbers, the same for the same --see
 With --gradient-independence the limits are those for a transposed matrix that is a fresh draw: wrong where a matrix
 and its transpose meet, and then the tests have to fail.";
 
+/// The fewest draws from which a standard error is taken: extrapolation weighs widths by them.
+const FEWEST_SEEDS: usize = 8;
+
 /// Simulate programs at growing widths and test every scalar and second moment against its limit
 #[derive(Args)]
 #[command(after_help = AFTER)]
@@ -160,7 +163,10 @@ fn certify(
     let widths: Vec<f64> = args.widths.iter().map(|&n| n as f64).collect();
     for (target, samples) in targets.into_iter().zip(&samples) {
         let name = target.name.clone();
-        found.numbers.push(Number::test(target, &widths, samples, args.margin).context(name)?);
+        match Number::test(target, &widths, samples, args.margin).with_context(|| name.clone())? {
+            Some(number) => found.numbers.push(number),
+            None => found.without.push(format!("`{name}`: all draws agree at some widths only; take more --seeds")),
+        }
     }
     Ok(())
 }
@@ -172,8 +178,11 @@ fn check(args: &CertifyArgs) -> anyhow::Result<()> {
     if widths.len() != args.widths.len() || widths.len() < 2 || widths.first() == Some(&0) {
         bail!("--widths: expected at least two different positive widths");
     }
-    if args.seeds < 2 {
-        bail!("--seeds {}: expected at least 2", args.seeds);
+    if args.seeds < FEWEST_SEEDS {
+        bail!(
+            "--seeds {}: expected at least {FEWEST_SEEDS}; errors that fewer draws estimate are too rough",
+            args.seeds
+        );
     }
     if !(args.margin.is_finite() && 0.0 < args.margin) {
         bail!("--margin {}: expected a positive number", args.margin);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use netsor_lab::stats::{holm, normal_cdf};
+use netsor_lab::stats::holm;
 use netsor_lab::{LEVEL, Prediction, Test, Verdict, format};
 use serde_json::{Value, json};
 
@@ -43,16 +43,16 @@ struct Totals {
 impl Totals {
     fn of<'a>(numbers: impl Iterator<Item = &'a Number> + Clone) -> Self {
         let count = |verdict| numbers.clone().filter(|n| n.verdict() == verdict).count();
-        let z: Vec<f64> = numbers.clone().filter_map(|n| n.z).map(f64::abs).collect();
-        let p: Vec<f64> = z.iter().map(|z| 2.0 * normal_cdf(-z)).collect();
+        let differences = || numbers.clone().filter_map(|n| n.difference.as_ref());
+        let p: Vec<f64> = differences().map(|d| d.p).collect();
         Self {
             numbers: numbers.clone().count(),
             tests: numbers.clone().map(|n| n.tests.len()).sum(),
             holds: count(Verdict::Holds),
             fails: count(Verdict::Fails),
             undecided: count(Verdict::Undecided),
-            verdict: Verdict::all(numbers.map(Number::verdict)),
-            largest_z: z.iter().copied().fold(0.0, f64::max),
+            verdict: Verdict::all(numbers.clone().map(Number::verdict)),
+            largest_z: differences().map(|d| d.z.abs()).fold(0.0, f64::max),
             p_exact: holm(&p).into_iter().fold(1.0, f64::min),
         }
     }
@@ -179,7 +179,7 @@ fn notes(found: &Certified, program: &str) -> String {
 fn to_json(all: &[Certified], args: &CertifyArgs, totals: &Totals) -> Value {
     let number = |n: &Number| {
         json!({
-            "name": n.target.name, "limit": n.target.limit, "scale": n.target.scale, "z": n.z,
+            "name": n.target.name, "limit": n.target.limit, "scale": n.target.scale, "z": n.difference.as_ref().map(|d| d.z),
             "verdict": n.verdict().word(), "value": n.value(), "rate": n.rate(),
         })
     };

@@ -23,27 +23,41 @@ pub(super) struct Number {
     /// First its value at infinite width, extrapolated, against the limit; then the exponent of the distance from the
     /// limit, unless there is no distance, or too few draws.
     pub(super) tests: Vec<Test>,
-    /// The difference of extrapolation and limit in standard errors; nothing for a number without noise.
-    pub(super) z: Option<f64>,
+    /// The difference of extrapolation and limit; nothing for a number without noise.
+    pub(super) difference: Option<Difference>,
+}
+
+/// How far an extrapolation is from the limit, without a margin.
+pub(super) struct Difference {
+    /// In standard errors.
+    pub(super) z: f64,
+    /// The p-value, on both sides, of "the limit is exact and the bias is `c/n`".
+    pub(super) p: f64,
 }
 
 impl Number {
-    /// Tests one number; `samples[width]` are its values.
+    /// Tests one number; `samples[width]` are its values. `None` if all draws agree at some widths and not at others, as
+    /// those of a rare jump may: then nothing says how far the means can be trusted.
     pub(super) fn test(
         target: Target,
         widths: &[f64],
         samples: &[Vec<f64>],
         margin: f64,
-    ) -> Result<Self, stats::StatsError> {
+    ) -> Result<Option<Self>, stats::StatsError> {
         let Target { name, limit, scale, .. } = &target;
         let (margin, limit) = (margin * scale, *limit);
         let means = samples.iter().map(|s| stats::mean(s)).collect::<Result<Vec<Estimate>, _>>()?;
         // A number that no draw enters is the same each time, up to rounding.
-        let noisy = means.iter().all(|m| ROUNDING * scale < m.standard_error);
-        let (value, z) = if noisy {
+        let noisy: Vec<bool> = means.iter().map(|m| ROUNDING * scale < m.standard_error).collect();
+        if noisy.contains(&true) && noisy.contains(&false) {
+            return Ok(None);
+        }
+        let noisy = noisy.contains(&true);
+        let (value, difference) = if noisy {
             let found = stats::extrapolate(widths, &means, &[1.0])?.limit;
             let z = (found.value - limit) / found.standard_error;
-            (Test::equals(name, &found, limit, margin)?, Some(z))
+            let p = 2.0 * found.p_not_below(limit)?.min(found.p_not_above(limit)?);
+            (Test::equals(name, &found, limit, margin)?, Some(Difference { z, p: p.min(1.0) }))
         } else {
             let last = means.last().map_or(f64::NAN, |m| m.value);
             (Test::within(name, last, limit, margin)?, None)
@@ -56,7 +70,7 @@ impl Number {
             let slope = stats::slope_of_samples(widths, &distances, Average::RootMeanSquare)?.fit.slope;
             tests.push(Test::at_most(format!("{name}: exponent of the distance"), &slope, RATE, RATE_MARGIN)?);
         }
-        Ok(Self { target, tests, z })
+        Ok(Some(Self { target, tests, difference }))
     }
 
     /// The test of the value.
