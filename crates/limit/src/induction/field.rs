@@ -2,7 +2,8 @@
 //!
 //! References get values that are as good as random, and so does every function by those of its arguments: an expression
 //! that is zero as a polynomial in what it mentions is zero there, and one that is not is zero at a point with a chance
-//! of its degree over `2^61` (Schwartz and Zippel). Roots and functions are symbols of their own.
+//! of its degree over `2^61` (Schwartz and Zippel). Roots and functions are symbols of their own. A constant that is a
+//! multiple of `2^61 - 1` counts as zero; no program has one.
 
 use netsor_ir::expr::{Expr, ExprId, Symbol, for_each_child};
 use netsor_ir::number::Number;
