@@ -46,7 +46,8 @@ pub(crate) fn expect(f: &dyn Integrand, factor: &Factor) -> Result<Option<Estima
         points += whitened.points;
     }
     let [fine, coarse] = sums;
-    if OUTSIDE * fine.size < fine.outside || !fine.value.is_finite() {
+    // Nothing is learned from nodes at which the function vanishes.
+    if fine.size == 0.0 || OUTSIDE * fine.size < fine.outside || !fine.value.is_finite() {
         return Ok(None);
     }
     let error = (fine.value - coarse.value).abs() + 64.0 * f64::EPSILON * fine.size;

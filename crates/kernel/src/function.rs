@@ -234,13 +234,13 @@ impl General {
                 .collect();
             self.tape.eval(&inputs, &mut [out], &mut scratch.borrow_mut());
         });
-        for (slot, &kink) in self.kinks.iter().enumerate() {
-            if kink {
+        if self.rough {
+            // Kinks are declared all or none.
+            f = f.not_smooth();
+        } else {
+            for slot in (0..n).filter(|&slot| self.kinks[slot]) {
                 f = f.with_kinks(slot, &[0.0]);
             }
-        }
-        if self.rough {
-            f = f.not_smooth();
         }
         expect(&f, &covariance, tolerance)
     }

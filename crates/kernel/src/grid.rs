@@ -150,7 +150,7 @@ impl Grid {
         self.rules(f.shape.is_smooth()).iter().find_map(|rule| {
             rule.halves(f, sd, scratch);
             let [full, check, size] = rule.sums(|n| scratch.even[n]);
-            ((full - check).abs() <= tolerance * size).then_some(full)
+            (resolved(sd, scratch) && (full - check).abs() <= tolerance * size).then_some(full)
         })
     }
 
@@ -170,7 +170,7 @@ impl Grid {
             let (even, odd) = (&scratch.even, &scratch.odd);
             // f(x)^2 + f(-x)^2
             let [full, check, _] = rule.sums(|n| 0.5 * (even[n] * even[n] + odd[n] * odd[n]));
-            ((full - check).abs() <= tolerance * full).then_some((rule, full))
+            (resolved(sd, scratch) && (full - check).abs() <= tolerance * full).then_some((rule, full))
         })
     }
 
@@ -200,6 +200,11 @@ impl Grid {
     }
 }
 
+/// Whether the values that were taken last say anything: where all of them underflow, the function may be large between.
+fn resolved(sd: f64, scratch: &GridScratch) -> bool {
+    sd == 0.0 || scratch.values.iter().any(|&x| x != 0.0)
+}
+
 /// `E f(s Z) g(t Z)`.
 fn parallel(
     rule: &Rule,
@@ -215,7 +220,8 @@ fn parallel(
     let [full, check, _] = rule.sums(value);
     let [ff, ..] = rule.sums(|n| 0.5 * (scratch.even[n] * scratch.even[n] + scratch.odd[n] * scratch.odd[n]));
     let [gg, ..] = rule.sums(|n| 0.5 * (even[n] * even[n] + odd[n] * odd[n]));
-    ((full - check).abs() <= tolerance * (ff * gg).sqrt()).then_some(full)
+    let known = 0.0 < ff * gg || s * t == 0.0;
+    (known && (full - check).abs() <= tolerance * (ff * gg).sqrt()).then_some(full)
 }
 
 /// `E f(s X) g(t (rho X + c Y))` with a rule for each variable.

@@ -52,7 +52,10 @@ impl Table {
         );
         let row = |i: usize| &rows[i * (most + n_tails)..(i + 1) * (most + n_tails)];
         let vanishing = |parity: usize| (0..inputs).all(|i| (parity..most).step_by(2).all(|k| row(i)[k] == 0.0));
-        let parity = if vanishing(1) {
+        let parity = if (0..inputs).any(|i| row(i)[most].is_infinite()) {
+            // The coefficients of an input that no rule resolves are not known.
+            None
+        } else if vanishing(1) {
             Some(0)
         } else if vanishing(0) {
             Some(1)

@@ -178,12 +178,21 @@ impl Activation {
         }
     }
 
-    /// `Some(true)` for a function that is seen to be odd, `Some(false)` for an even one.
+    /// `Some(true)` for a function that is seen to be odd, `Some(false)` for an even one. Nothing is said of functions that
+    /// grow like `exp(c u^2)`, whose expectations may diverge.
     pub fn is_odd(&self) -> Option<bool> {
         let all = |odd: Vec<bool>| {
             let first = *odd.first()?;
             odd.iter().all(|&o| o == first).then_some(first)
         };
+        let grows = match self {
+            Self::Rectified(_) => false,
+            Self::Erf(f) => f.terms().iter().any(|t| 0.0 < t.gauss),
+            Self::Wave(f) => f.terms().iter().any(|t| 0.0 < t.gauss),
+        };
+        if grows {
+            return None;
+        }
         match self {
             Self::Rectified(f) => {
                 let (right, left) = f.sides();

@@ -311,6 +311,25 @@ fn symmetric_rectangular_and_any_number_of_threads() {
     }
 }
 
+/// Inputs whose functions no rule of the series resolves, alone on one side, are integrated like any others.
+#[test]
+fn large_inputs_agree_in_rectangles() {
+    let lowered = lowered(&mlp(Activation::Tanh, 1, 4).network().unwrap());
+    let mut x = normal("sizes", 20);
+    x[10..].iter_mut().for_each(|x| *x *= 100.0);
+    let inputs = |x| Inputs::new(x.len() / 5).with(lowered.xi(), x);
+    let run = |x, x2| lowered.plan.run(&inputs(x), Some(&inputs(x2)), &Options::default()).unwrap();
+    let (all, part) = (run(&x[..], &x[..]), run(&x[..10], &x[10..]));
+    for (all, part) in all.values.iter().zip(&part.values) {
+        for i in 0..2 {
+            for j in 0..2 {
+                let (a, b) = (part[i * 2 + j], all[i * 4 + 2 + j]);
+                assert!(0.0 < a.abs() && (a - b).abs() <= 1e-8 * b.abs(), "[{i}, {j}]: {a} {b}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_pooled_convolution_is_symmetric_by_its_form() {
     let lowered = lowered(&Conv1d { inputs: 2, ..Conv1d::default() }.network().unwrap());
