@@ -317,8 +317,10 @@ fn large_inputs_agree_in_rectangles() {
     let lowered = lowered(&mlp(Activation::Tanh, 1, 4).network().unwrap());
     let mut x = normal("sizes", 20);
     x[10..].iter_mut().for_each(|x| *x *= 100.0);
-    let inputs = |x| Inputs::new(x.len() / 5).with(lowered.xi(), x);
-    let run = |x, x2| lowered.plan.run(&inputs(x), Some(&inputs(x2)), &Options::default()).unwrap();
+    let run = |x: &[f64], x2: &[f64]| {
+        let [rows, columns] = [x, x2].map(|x| Inputs::new(x.len() / 5).with(lowered.xi(), x));
+        lowered.plan.run(&rows, Some(&columns), &Options::default()).unwrap()
+    };
     let (all, part) = (run(&x[..], &x[..]), run(&x[..10], &x[10..]));
     for (all, part) in all.values.iter().zip(&part.values) {
         for i in 0..2 {
