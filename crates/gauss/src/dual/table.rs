@@ -2,8 +2,9 @@
 //!
 //! The reference values were computed with 400 digits, where cancellation does not matter: `E u^i v^j erf(a u) erf(b v)`
 //! and Gaussians by Stein's lemma, with jumps as error functions of infinite rate, and waves from the generating function;
-//! at moderate covariances they were compared with two-dimensional integrals. A line of the table has the exponents of
-//! the two variances, which are powers of 2, and a value for each correlation: the covariances are exact.
+//! that the formulas are right is another question, which the quadrature of `tests/tests/it/gauss/dual.rs` answers at
+//! moderate covariances. A line of the table has the exponents of the two variances, which are powers of 2, and a value
+//! for each correlation: the covariances are exact.
 
 use super::{Activation, Rectified, dual};
 
