@@ -40,14 +40,14 @@ pub enum Function {
 /// The product of `factors` as a function of one variable; `None` if it is not seen to have a closed form.
 ///
 /// ```
-/// use netsor_gauss::dual::Activation;
+/// use netsor_ir::Program;
 /// use netsor_ir::expr::Expr;
 /// use netsor_ir::func::Func;
 /// use netsor_limit::closed_form::{Function, Leaves, read};
-/// use netsor_limit::graph::Graph;
+/// use netsor_limit::{Deriver, Graph};
 ///
-/// let mut graph = Graph::default();
-/// let slot = graph.slot(0);
+/// let mut graph = Deriver::new(&Program::new("p")).into_graph();
+/// let slot = graph.pool.intern(Expr::Ref(Graph::slot_symbol(0), Default::default()));
 /// let relu = graph.pool.intern(Expr::Apply(Func::Relu, vec![slot].into()));
 /// // relu(-2 u) is 2 |u| on the left.
 /// let leaves = Leaves { multiple: &|_| Some(-2.0), parameter: &|_| None };
