@@ -1,13 +1,14 @@
 //! `cargo xtask ci`: what a change must pass besides the tests.
 //! Every step runs even when one before it failed, and the last line says which did.
 
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 
 use crate::{
-    docs, goldens, reproduce,
-    shell::{cargo, run as run_command},
+    docs,
+    shell::{cargo, program, run as run_command},
     tidy,
 };
 
@@ -19,8 +20,8 @@ const STEPS: [Step; 7] = [
     ("documentation", documentation),
     ("tidy", tidy::run),
     // What takes longer is beyond the engines anyhow, and would keep a core busy.
-    ("goldens", || goldens::run(&["--limit".to_owned(), "20".to_owned()])),
-    ("reproduce", || reproduce::run(&["--quick".to_owned()])),
+    ("goldens", || run_command(Command::new(program("goldens")?).args(["--limit", "20"]))),
+    ("reproduce", || run_command(Command::new(program("netsor")?).args(["reproduce", "--quick"]))),
     ("commands in the docs", docs::run),
 ];
 

@@ -13,10 +13,16 @@ use anyhow::{Context, bail};
 use crate::{files, shell};
 
 /// `netsor` as a shell function, so that what is tested is this checkout and not an installed one.
-const PRELUDE: &str = "netsor() { cargo run --quiet --package netsor-cli -- \"$@\"; }\n";
+const PRELUDE: &str = "netsor() { \"$NETSOR\" \"$@\"; }\n";
+
+/// Other ways to run the same program, which would build it with other features of its dependencies (see
+/// [`shell::program`]).
+const SAME: [(&str, &str); 2] =
+    [("cargo run --quiet --package netsor-cli --", "netsor"), ("cargo xtask reproduce", "netsor reproduce")];
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = shell::root();
+    let netsor = shell::program("netsor")?;
     let mut seen = BTreeSet::new();
     let (mut n_run, mut failed) = (0, Vec::new());
     for page in files::all(&root)?.into_iter().filter(|path| is_page(path)) {
@@ -34,7 +40,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
             n_run += 1;
             let start = Instant::now();
             let ran = Command::new("sh")
-                .args(["-eu", "-c", &format!("{PRELUDE}{command}")])
+                .args(["-eu", "-c", &format!("{PRELUDE}{}", as_built(&command))])
+                .env("NETSOR", &netsor)
                 .current_dir(&root)
                 .stderr(Stdio::inherit())
                 .output()
@@ -70,6 +77,12 @@ fn runs_elsewhere(command: &str) -> bool {
         || is("cargo test")
         || is("cargo install")
         || (reproduces && !["--quick", "--list", "--help"].iter().any(|it| command.contains(it)))
+}
+
+/// The command with the program that is built.
+fn as_built(command: &str) -> String {
+    let found = SAME.iter().find_map(|(shown, same)| Some(format!("{same}{}", command.strip_prefix(shown)?)));
+    found.unwrap_or_else(|| command.to_owned())
 }
 
 /// A command as a page shows it.
@@ -178,6 +191,13 @@ cargo no
         let plain = |line, command: &str| Shown { line, command: command.to_owned(), output: Vec::new() };
         let expected = [plain(6, "cargo xtask tidy"), plain(7, "netsor limit examples/a.netsor")];
         assert_eq!(commands(page), expected);
+    }
+
+    #[test]
+    fn one_program_is_built_once() {
+        assert_eq!(as_built("cargo run --quiet --package netsor-cli -- show a"), "netsor show a");
+        assert_eq!(as_built("cargo xtask reproduce --list"), "netsor reproduce --list");
+        assert_eq!(as_built("netsor show a"), "netsor show a");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use cargo_metadata::MetadataCommand;
 
 /// The root of the workspace: the parent of this package.
 pub(crate) fn root() -> PathBuf {
@@ -19,6 +20,17 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
     command
+}
+
+/// The program of that name, built as the tests of the workspace are.
+///
+/// `cargo run --package` resolves the features of dependencies for one package alone: after the tests it would compile
+/// nearly all of them once more, for each package anew.
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let arguments = ["build", "--quiet", "--workspace", "--bins", "--examples", "--tests"];
+    run(&mut cargo(&arguments))?;
+    let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata")?;
+    Ok(metadata.target_directory.join("debug").join(format!("{name}{}", env::consts::EXE_SUFFIX)).into())
 }
 
 /// Prints the command and runs it with our input and output; an exit status other than 0 is an error.
