@@ -6,7 +6,7 @@ use netsor_lab::stats::holm;
 use netsor_lab::{LEVEL, Prediction, Test, Verdict, format};
 use serde_json::{Value, json};
 
-use super::statistics::Number;
+use super::statistics::{Difference, Number};
 use super::{Certified, CertifyArgs};
 use crate::output;
 
@@ -43,16 +43,16 @@ struct Totals {
 impl Totals {
     fn of<'a>(numbers: impl Iterator<Item = &'a Number> + Clone) -> Self {
         let count = |verdict| numbers.clone().filter(|n| n.verdict() == verdict).count();
-        let differences = || numbers.clone().filter_map(|n| n.difference.as_ref());
-        let p: Vec<f64> = differences().map(|d| d.p).collect();
+        let differences: Vec<&Difference> = numbers.clone().filter_map(|n| n.difference.as_ref()).collect();
+        let p: Vec<f64> = differences.iter().map(|d| d.p).collect();
         Self {
             numbers: numbers.clone().count(),
             tests: numbers.clone().map(|n| n.tests.len()).sum(),
             holds: count(Verdict::Holds),
             fails: count(Verdict::Fails),
             undecided: count(Verdict::Undecided),
-            verdict: Verdict::all(numbers.clone().map(Number::verdict)),
-            largest_z: differences().map(|d| d.z.abs()).fold(0.0, f64::max),
+            verdict: Verdict::all(numbers.map(Number::verdict)),
+            largest_z: differences.iter().map(|d| d.z.abs()).fold(0.0, f64::max),
             p_exact: holm(&p).into_iter().fold(1.0, f64::min),
         }
     }
