@@ -15,7 +15,7 @@ use crate::terminal;
 /// Options of `reproduce`; flatten them into a parser with `#[command(flatten)]`.
 #[derive(Debug, Clone, Args)]
 pub struct ReproduceArgs {
-    /// All claims in under a minute: does everything still run?
+    /// All claims at small sizes, in a few minutes: does everything still run?
     #[arg(long, conflicts_with = "full")]
     pub quick: bool,
     /// The size of the papers: hours

@@ -15,7 +15,7 @@ use crate::files::{fnv1a, write_atomically};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scale {
-    /// All claims together in under a minute: does everything still run?
+    /// All claims at small sizes, in a few minutes: does everything still run?
     Quick,
     /// All claims in minutes on a laptop.
     #[default]
