@@ -116,6 +116,11 @@ impl<'p, T: Float> Executor<'p, T> {
         &self.options
     }
 
+    /// Draws from another seed from now on: what a state has already stays.
+    pub fn reseed(&mut self, seed: u64) {
+        self.options.seed = seed;
+    }
+
     /// Computes the values `wanted` and what they need, unless the state has them already.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ impl<T: Float> KernelExecutor<T> {
     /// # Errors
     /// As for [`crate::execute()`].
     pub fn drawn(&mut self, inputs: &Inputs) -> Result<Vec<EmpiricalKernel>, FiniteError> {
-        self.state = State::of(self.executor.program(), inputs, self.executor.options())?;
+        self.state.renew(self.executor.program(), inputs, self.executor.options())?;
         self.kernels()
     }
 

@@ -21,6 +21,9 @@ const GROUP: usize = 64;
 /// Most operations in all tapes of one definition.
 const OPERATIONS: usize = 1 << 24;
 
+/// The leaves of most tapes, which need no memory of their own.
+const LEAVES: usize = 16;
+
 /// Coordinates that one task handles.
 const ROWS: usize = 8192;
 
@@ -304,9 +307,10 @@ impl<T: Float> Pointwise<T> {
         let rows = targets.first().map_or(0, |target| target.len());
         if rows <= ROWS {
             let range = start..start + rows;
-            arena.with(|memory| {
-                group.tape.eval_with(&|k| lookup(group, k, member, range.clone()), &mut targets, &mut memory.scratch);
-            });
+            // Every operation asks for its operands: looked up once.
+            let inputs: SmallVec<[Input<'_, T>; LEAVES]> =
+                (0..group.leaves.len()).map(|k| lookup(group, k, member, range.clone())).collect();
+            arena.with(|memory| group.tape.eval(&inputs, &mut targets, &mut memory.scratch));
             return;
         }
         let middle = (rows / 2).next_multiple_of(BLOCK);

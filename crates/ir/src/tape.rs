@@ -233,14 +233,26 @@ impl<T> Op<T> {
 #[derive(Clone, Debug)]
 pub struct Tape<T> {
     ops: Vec<Op<T>>,
-    /// The block register of each operation that computes something.
-    slots: Vec<u32>,
+    /// Where each operation leaves its result.
+    slots: Vec<Slot>,
     n_slots: usize,
     inputs: Vec<(Symbol, Indices)>,
     /// The operation behind each root.
     roots: Vec<Reg>,
-    /// The roots sorted by their operation, so that a root is stored as soon as it is known.
+    /// The roots that lie in a register or are an input, sorted by their operation, so that a root is stored as soon as
+    /// it is known.
     stores: Vec<(Reg, u32)>,
+}
+
+/// Where the result of an operation is during the evaluation of a block.
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    /// Inputs and constants are not computed.
+    None,
+    /// A register.
+    Register(u32),
+    /// The output of this root: no other operation reads it.
+    Root(u32),
 }
 
 /// Memory for evaluation, to be reused between calls.
@@ -337,9 +349,9 @@ impl<T: Scalar> Tape<T> {
 
         scratch.fit(self);
         self.eval_uniform(input, &mut scratch.uniform);
-        for &(reg, root) in &self.stores {
+        for (&reg, out) in self.roots.iter().zip(out.iter_mut()) {
             if let Some(value) = scratch.uniform[reg as usize] {
-                out[root as usize].fill(value);
+                out.fill(value);
             }
         }
         let mut start = 0;
@@ -381,11 +393,17 @@ impl<T: Scalar> Tape<T> {
         let mut stores = self.stores.iter().peekable();
         for (at, op) in self.ops.iter().enumerate() {
             if scratch.uniform[at].is_none() {
-                if !matches!(op, Op::Input(_)) {
-                    let slot = self.slots[at] as usize;
-                    let mut target = std::mem::take(&mut scratch.registers[slot]);
-                    block_op(op, &mut target[..end - start], |r| self.operand(r, input, scratch, start, end));
-                    scratch.registers[slot] = target;
+                match self.slots[at] {
+                    Slot::None => {}
+                    Slot::Root(root) => {
+                        let target = &mut out[root as usize][start..end];
+                        block_op(op, target, |r| self.operand(r, input, scratch, start, end));
+                    }
+                    Slot::Register(slot) => {
+                        let mut target = std::mem::take(&mut scratch.registers[slot as usize]);
+                        block_op(op, &mut target[..end - start], |r| self.operand(r, input, scratch, start, end));
+                        scratch.registers[slot as usize] = target;
+                    }
                 }
                 while let Some(&&(_, root)) = stores.peek().filter(|(reg, _)| *reg as usize == at) {
                     if let Operand::Slice(slice) = self.operand(at as Reg, input, scratch, start, end) {
@@ -412,12 +430,15 @@ impl<T: Scalar> Tape<T> {
         if let Some(value) = scratch.uniform[at] {
             return Operand::Uniform(value);
         }
-        match self.ops[at] {
-            Op::Input(k) => match input(k as usize) {
+        match (&self.ops[at], self.slots[at]) {
+            (&Op::Input(k), _) => match input(k as usize) {
                 Input::Scalar(value) => Operand::Uniform(value),
                 Input::Batch(slice) => Operand::Slice(&slice[start..end]),
             },
-            _ => Operand::Slice(&scratch.registers[self.slots[at] as usize][..end - start]),
+            (_, Slot::Register(slot)) => Operand::Slice(&scratch.registers[slot as usize][..end - start]),
+            (_, Slot::Root(_) | Slot::None) => {
+                unreachable!("constants are uniform, and nobody reads a root's own slot")
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use netsor_ir::verify::Verified;
 use netsor_num::ode::OdeOptions;
 
 use crate::{
-    Hierarchy, KernelOptions, Kernels, LimitKernels, NthError, Truncated, hierarchy, kernels_at, width_correction,
+    HierarchyExecutor, KernelOptions, Kernels, LimitKernels, NthError, Truncated, hierarchy, width_correction,
 };
 
 /// What networks of a width predict on all points, training points first, at each of the times.
@@ -58,7 +58,7 @@ impl WidthPrediction {
 /// on, and none is trained.
 ///
 /// # Errors
-/// As [`crate::width_correction`], [`kernels_at`] and [`Truncated::solve`]; fewer than two draws.
+/// As [`crate::width_correction`], [`HierarchyExecutor::kernels`] and [`Truncated::solve`]; fewer than two draws.
 pub fn predict_at_width(
     network: &Verified<Network>,
     inputs: &Inputs,
@@ -74,13 +74,14 @@ pub fn predict_at_width(
     }
     let correction = width_correction(limits, targets, times, ode)?;
     let second = hierarchy(network, 2)?;
+    let mut executor = HierarchyExecutor::new(&second, options)?;
     let (count, points) = (draws as f64, correction.f.first().map_or(0, Vec::len));
     let zeros = vec![vec![0.0; points]; times.len()];
     // Sums of the flow from zero less the limit, of its square, and of the square of what f_0 adds.
     let (mut sum, mut square, mut own) = (zeros.clone(), zeros.clone(), zeros);
     for draw in 0..draws {
-        let options = KernelOptions { seed: options.seed.wrapping_add(draw), ..options.clone() };
-        let [from_zero, from_start] = fixed_kernel_flows(&second, inputs, targets, times, &options, ode)?;
+        let start = executor.kernels(inputs, options.seed.wrapping_add(draw))?;
+        let [from_zero, from_start] = fixed_kernel_flows(&start, targets, times, ode)?;
         for k in 0..times.len() {
             for a in 0..points {
                 let deviation = from_zero[k][a] - correction.f[k][a];
@@ -105,17 +106,14 @@ pub fn predict_at_width(
     })
 }
 
-/// The flow of a drawn network with its kernel held fixed: from `f_0 = 0`, and from its own `f_0`.
+/// The flow of a network with its kernel held fixed: from `f_0 = 0`, and from its own `f_0`.
 fn fixed_kernel_flows(
-    second: &Hierarchy,
-    inputs: &Inputs,
+    start: &Kernels,
     targets: &[f64],
     times: &[f64],
-    options: &KernelOptions,
     ode: &OdeOptions,
 ) -> Result<[Vec<Vec<f64>>; 2], NthError> {
-    let start = kernels_at(second, inputs, options)?;
     let zero = Kernels { f: vec![0.0; start.f.len()], ..start.clone() };
     let flow = |kernels: &Kernels| Ok::<_, NthError>(Truncated::new(kernels, targets, 2)?.solve(times, ode)?.f);
-    Ok([flow(&zero)?, flow(&start)?])
+    Ok([flow(&zero)?, flow(start)?])
 }

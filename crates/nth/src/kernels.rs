@@ -1,6 +1,6 @@
 //! The kernels of a network as it is, on all index tuples of a batch.
 
-use netsor_finite::{Inputs, Options, State, execute};
+use netsor_finite::{Executor, Inputs, Options, State};
 use netsor_ir::program::{Instr, Kind, Program, ValueId};
 use netsor_ir::transform::DirectionMode;
 
@@ -100,35 +100,91 @@ pub(crate) fn n_examples(program: &Program, output: ValueId) -> usize {
 }
 
 /// Runs a hierarchy at a width with drawn parameters, or with those that `inputs` supply; `inputs` also has the data.
+/// A [`HierarchyExecutor`] does the same many times.
 ///
 /// # Errors
-/// [`NthError::Memory`] before anything is allocated; otherwise as [`execute`].
+/// [`NthError::Memory`] before anything is allocated; otherwise as [`netsor_finite::execute()`].
 pub fn kernels_at(hierarchy: &Hierarchy, inputs: &Inputs, options: &KernelOptions) -> Result<Kernels, NthError> {
-    let points = hierarchy.n_points();
-    let examples = n_examples(&hierarchy.program, hierarchy.output);
-    let n_examples = options.n_train(examples)?;
-    let train = n_examples * (points / examples);
-    let bytes = estimated_bytes(hierarchy, options.width);
-    if options.memory_limit < bytes {
-        let (order, width, limit) = (hierarchy.order(), options.width, options.memory_limit);
-        return Err(NthError::Memory { order, points, width, bytes, limit });
+    HierarchyExecutor::new(hierarchy, options)?.kernels(inputs, options.seed)
+}
+
+/// A hierarchy prepared for a width, to be run for many parameters or data: what has been run once is run again in the
+/// memory that it took the first time.
+///
+/// ```
+/// use netsor_finite::Inputs;
+/// use netsor_nth::{HierarchyExecutor, HuangYau, KernelOptions, Smooth, hierarchy, kernels_at};
+///
+/// let paper = HuangYau { points: 2, dim: 2, hidden: 1, activation: Smooth::Tanh, sigma_w: 1.0, sigma_a: 1.0 };
+/// let network = paper.network()?;
+/// let x = network.program.find("x").expect("the network's data");
+/// let inputs = Inputs::new().with(x, vec![1.0, 0.0, 0.6, 0.8]);
+///
+/// let program = hierarchy(&network, 3)?;
+/// let mut executor = HierarchyExecutor::new(&program, &KernelOptions::new(64, 0))?;
+/// for seed in 0..3 {
+///     assert_eq!(executor.kernels(&inputs, seed)?, kernels_at(&program, &inputs, &KernelOptions::new(64, seed))?);
+/// }
+/// # Ok::<(), netsor_nth::NthError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct HierarchyExecutor<'h> {
+    hierarchy: &'h Hierarchy,
+    executor: Executor<'h, f64>,
+    state: State<f64>,
+    wanted: Vec<ValueId>,
+    points: usize,
+    n_examples: usize,
+    /// Training examples times the components of the output.
+    train: usize,
+}
+
+impl<'h> HierarchyExecutor<'h> {
+    /// Prepares a hierarchy for the width of `options`.
+    ///
+    /// # Errors
+    /// [`NthError::Memory`] if running it would take more than the limit; a number of training examples out of range.
+    pub fn new(hierarchy: &'h Hierarchy, options: &KernelOptions) -> Result<Self, NthError> {
+        let points = hierarchy.n_points();
+        let examples = n_examples(&hierarchy.program, hierarchy.output);
+        let n_examples = options.n_train(examples)?;
+        let bytes = estimated_bytes(hierarchy, options.width);
+        if options.memory_limit < bytes {
+            let (order, width, limit) = (hierarchy.order(), options.width, options.memory_limit);
+            return Err(NthError::Memory { order, points, width, bytes, limit });
+        }
+        let mut wanted = hierarchy.kernels.clone();
+        wanted.push(hierarchy.output);
+        wanted.extend(&hierarchy.derivatives);
+        wanted.extend(hierarchy.parts.values());
+        let run = Options::new(options.width, options.seed);
+        let state = State::new(&hierarchy.program, &Inputs::new(), &run)?;
+        let executor = Executor::new(&hierarchy.program, run)?;
+        let train = n_examples * (points / examples);
+        Ok(Self { hierarchy, executor, state, wanted, points, n_examples, train })
     }
-    let mut wanted = hierarchy.kernels.clone();
-    wanted.push(hierarchy.output);
-    wanted.extend(&hierarchy.derivatives);
-    wanted.extend(hierarchy.parts.values());
-    let run = Options::new(options.width, options.seed);
-    let state: State<f64> = execute(&hierarchy.program, inputs, &wanted, &run)?;
-    let later = match hierarchy.mode {
-        DirectionMode::Live => Later::Ordered,
-        DirectionMode::Frozen => Later::Symmetric,
-    };
-    let tensor = |v, order| KernelTensor::from_full(&state.numbers(v), points, train, order, later);
-    Ok(Kernels {
-        f: state.numbers(hierarchy.output),
-        n_examples,
-        kernels: hierarchy.kernels.iter().enumerate().map(|(k, &v)| tensor(v, k + 2)).collect(),
-        parts: hierarchy.parts.iter().map(|(&parameter, &v)| (parameter, tensor(v, 2))).collect(),
-        derivatives: hierarchy.derivatives.iter().map(|&v| state.numbers(v)).collect(),
-    })
+
+    /// The kernels for what `inputs` supply; everything else is drawn from the seed.
+    ///
+    /// # Errors
+    /// As [`netsor_finite::execute()`].
+    pub fn kernels(&mut self, inputs: &Inputs, seed: u64) -> Result<Kernels, NthError> {
+        self.executor.reseed(seed);
+        self.state.renew(&self.hierarchy.program, inputs, self.executor.options())?;
+        self.executor.run(&mut self.state, &self.wanted)?;
+        let Self { hierarchy, state, points, n_examples, train, .. } = self;
+        let later = match hierarchy.mode {
+            DirectionMode::Live => Later::Ordered,
+            DirectionMode::Frozen => Later::Symmetric,
+        };
+        let numbers = |v| state.block(v).map_or(&[][..], |block| &block.data);
+        let tensor = |v, order| KernelTensor::from_full(numbers(v), *points, *train, order, later);
+        Ok(Kernels {
+            f: state.numbers(hierarchy.output),
+            n_examples: *n_examples,
+            kernels: hierarchy.kernels.iter().enumerate().map(|(k, &v)| tensor(v, k + 2)).collect(),
+            parts: hierarchy.parts.iter().map(|(&parameter, &v)| (parameter, tensor(v, 2))).collect(),
+            derivatives: hierarchy.derivatives.iter().map(|&v| state.numbers(v)).collect(),
+        })
+    }
 }

@@ -36,7 +36,7 @@
 //! | item | what it is |
 //! | --- | --- |
 //! | [`hierarchy()`], [`bold_hierarchy`] | the program of the kernels, with directions that move or stay |
-//! | [`kernels_at`] | all kernels of a network as it is, on all tuples of points |
+//! | [`kernels_at`], [`HierarchyExecutor`] | all kernels of a network as it is, on all tuples of points; once or many times |
 //! | [`gradient_flow`], [`gradient_step`] | the network itself |
 //! | [`Truncated`] | the closed systems, at given times or as [`DensePath`], and the reduced one for `p = 3` |
 //! | [`discrete_step`] | a step of gradient descent from the bold kernels |
@@ -71,7 +71,7 @@ pub use discrete::discrete_step;
 pub use error::NthError;
 pub use flow::{NetworkPath, gradient_flow, gradient_step};
 pub use hierarchy::{Hierarchy, bold_hierarchy, hierarchy};
-pub use kernels::{KernelOptions, Kernels, estimated_bytes, kernels_at};
+pub use kernels::{HierarchyExecutor, KernelOptions, Kernels, estimated_bytes, kernels_at};
 pub use limit::{Integration, LimitHierarchy, LimitKernels, limit_hierarchy};
 pub use paper::{HuangYau, Smooth};
 pub use tensor::{KernelTensor, Later};

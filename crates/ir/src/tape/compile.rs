@@ -4,7 +4,7 @@ use num_traits::{Signed, Zero};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{Op, Reg, Scalar, Setting, Tape, TapeError, Unary};
+use super::{Op, Reg, Scalar, Setting, Slot, Tape, TapeError, Unary};
 use crate::expr::{Expr, ExprId, Sum, Symbol, for_each_child};
 use crate::func::Func;
 use crate::index::{Guard, Index, Indices, Relation};
@@ -532,9 +532,15 @@ fn allocate<T: Scalar>(ops: &[Op<T>], inputs: &[(Symbol, Indices)], roots: &[Reg
             }
         }
     }
+    // How many roots an operation is, and the last of them.
+    let mut root_of: Vec<(u32, u32)> = vec![(0, 0); ops.len()];
+    for (k, &root) in roots.iter().enumerate() {
+        let (count, _) = root_of[root as usize];
+        root_of[root as usize] = (count + 1, k as u32);
+    }
     let mut new_reg: Vec<Reg> = vec![0; ops.len()];
     let mut kept: Vec<Op<T>> = Vec::new();
-    let mut slots: Vec<u32> = Vec::new();
+    let mut slots: Vec<Slot> = Vec::new();
     let mut new_inputs: Vec<(Symbol, Indices)> = Vec::new();
     let (mut free, mut n_slots): (Vec<u32>, u32) = (Vec::new(), 0);
     for (at, op) in ops.iter().enumerate() {
@@ -557,33 +563,38 @@ fn allocate<T: Scalar>(ops: &[Op<T>], inputs: &[(Symbol, Indices)], roots: &[Reg
             Op::Binary(f, a, b) => Op::Binary(f, reg(a), reg(b)),
         };
         // The target is taken before operands are given back: an operation never writes what it reads.
-        let needs_slot = !matches!(op, Op::Input(_) | Op::Const(_));
-        let slot = if needs_slot {
-            free.pop().unwrap_or_else(|| {
+        let slot = match op {
+            Op::Input(_) | Op::Const(_) => Slot::None,
+            // Nobody reads it: it goes where it is wanted.
+            _ if last[at] == Some(at) && root_of[at].0 == 1 => Slot::Root(root_of[at].1),
+            _ => Slot::Register(free.pop().unwrap_or_else(|| {
                 n_slots += 1;
                 n_slots - 1
-            })
-        } else {
-            0
+            })),
         };
         let (a, b) = ops[at].operands();
         let b = b.filter(|_| a != b);
         for old in [a, b].into_iter().flatten() {
-            let computed = !matches!(ops[old as usize], Op::Input(_) | Op::Const(_));
-            if computed && last[old as usize] == Some(at) {
-                free.push(slots[new_reg[old as usize] as usize]);
+            if last[old as usize] == Some(at)
+                && let Slot::Register(register) = slots[new_reg[old as usize] as usize]
+            {
+                free.push(register);
             }
         }
-        if needs_slot && last[at] == Some(at) {
-            // A root that nobody reads is stored at once.
-            free.push(slot);
+        if last[at] == Some(at)
+            && let Slot::Register(register) = slot
+        {
+            // Several roots that nobody reads are stored at once.
+            free.push(register);
         }
         new_reg[at] = kept.len() as Reg;
         kept.push(op);
         slots.push(slot);
     }
     let roots: Vec<Reg> = roots.iter().map(|&r| new_reg[r as usize]).collect();
-    let mut stores: Vec<(Reg, u32)> = roots.iter().enumerate().map(|(k, &reg)| (reg, k as u32)).collect();
+    let copied = |reg: Reg| !matches!(slots[reg as usize], Slot::Root(_));
+    let all = roots.iter().enumerate().map(|(k, &reg)| (reg, k as u32));
+    let mut stores: Vec<(Reg, u32)> = all.filter(|&(reg, _)| copied(reg)).collect();
     stores.sort_unstable();
     Tape { ops: kept, slots, n_slots: n_slots as usize, inputs: new_inputs, roots, stores }
 }

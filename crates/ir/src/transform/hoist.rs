@@ -1,9 +1,10 @@
-//! `hoist`: functions of fewer indices than the family they occur in, computed once.
+//! `hoist`: terms of fewer indices than the family they occur in, computed once.
 //!
-//! A tangent `x_t[i, b] = (1 - tanh(h[i])^2) * h_t[i, b]` has a function that does not depend on `b`. Run as it stands
-//! it is evaluated for every `b`; the pass refers to the value that is defined as this function (`x[i] = tanh(h[i])`),
-//! or defines one. Programs that differentiation made have many such functions, and each costs more than the products
-//! around it. The values are the same ones, so that the result means what the program meant.
+//! A tangent `x_t[i, b] = (1 - tanh(h[i])^2) * h_t[i, b]` has a factor that does not depend on `b`. Run as it stands
+//! it is evaluated for every `b`; the pass refers to the value that is defined as this term, or defines one:
+//! `x_t_factor[i] = 1 - x[i]^2`, of the value `x[i] = tanh(h[i])`. Programs that differentiation made have many such
+//! terms, and most operations are in them. The values are the same ones, so that the result means what the program
+//! meant.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +18,11 @@ use crate::program::{Axis, Instr, Kind, Law, Program, Type, Value, ValueId, symb
 /// A function and the axes of its variables, which are `Var(0), Var(1), ...`.
 type Definition = (ExprId, Vec<Id<Axis>>);
 
-/// The program with the functions in the Maps from value number `from` on hoisted, and where every value went. The
+/// The program with the terms in the Maps from value number `from` on hoisted, and where every value went. The
 /// values before `from` keep their ids: a caller may still name a network's inputs and parameters.
 ///
-/// Only elementary functions are hoisted: arithmetic is cheaper than reading its result.
+/// Elementary functions are also looked up where they have all indices of the family. Arithmetic is not: it is cheaper
+/// than reading its result, unless that is shorter. Terms without vectors stay, and so do the insides of sums.
 ///
 /// ```
 /// use netsor_ir::syntax::{parse_program, print_program};
@@ -37,7 +39,8 @@ type Definition = (ExprId, Vec<Id<Axis>>);
 /// let (hoisted, _) = hoist(&program, 0);
 /// let text = print_program(&hoisted);
 /// assert!(text.contains("y_exp[i] = exp(a[i])"), "{text}");
-/// assert!(text.contains("y[i, i'] = (1 - x[i]^2) * y_exp[i'] * a[i']"), "{text}");
+/// assert!(text.contains("y_part[i] = 1 - x[i]^2"), "{text}");
+/// assert!(text.contains("y[i, i'] = y_part[i] * y_exp[i'] * a[i']"), "{text}");
 /// # Ok::<(), netsor_ir::diagnostic::Diagnostics>(())
 /// ```
 pub fn hoist(program: &Program, from: usize) -> (Program, Vec<ValueId>) {
@@ -106,8 +109,8 @@ fn renamed(exprs: &mut Exprs, value: &Value, places: &[ValueId]) -> Value {
     Value { instr, ..value.clone() }
 }
 
-/// The expression with every function that some index of the family does not reach replaced by a value. Sums stay as
-/// they are: their variables have no axis outside.
+/// The expression with every term that some index of the family does not reach replaced by a value, from the outside
+/// in. The insides of sums stay as they are: their variables have no axis outside.
 fn without_invariants(
     new: &mut Program,
     known: &mut FxHashMap<Definition, ValueId>,
@@ -123,9 +126,12 @@ fn without_invariants(
             continue;
         }
         let node = new.exprs.node(id).clone();
-        if let Expr::Apply(func, _) = &node
-            && let Some(replacement) = invariant(new, known, value, id, &|new| name(new, func.name()))
-        {
+        let word = match &node {
+            Expr::Const(_) | Expr::Pi | Expr::Width(_) | Expr::Ref(..) | Expr::Table(..) => continue,
+            Expr::Apply(func, _) => func.name(),
+            _ => "part",
+        };
+        if let Some(replacement) = invariant(new, known, value, id, word, name) {
             replacements.insert(id, replacement);
         } else if !matches!(node, Expr::Sum(_)) {
             crate::expr::for_each_child(&node, |child| stack.push(child));
@@ -138,16 +144,23 @@ fn without_invariants(
     new.exprs.rebuild(expr, &mut replacements, &mut |pool, node| pool.intern(node.clone()))
 }
 
-/// A reference to a value that is the function `id`, if there is one or some index of the family does not reach it.
+/// A reference to a value that is the term `id`, if some index of the family does not reach it, or it is a function and
+/// there is one.
 fn invariant(
     new: &mut Program,
     known: &mut FxHashMap<Definition, ValueId>,
     value: &Value,
     id: ExprId,
-    name: &dyn Fn(&Program) -> String,
+    word: &str,
+    name: &dyn Fn(&Program, &str) -> String,
 ) -> Option<ExprId> {
     let family = &value.ty.family;
     let free = variables(&new.exprs, id);
+    let is_function = matches!(new.exprs.node(id), Expr::Apply(..));
+    let is_reached = |(k, axis): (usize, &Id<Axis>)| free.contains(&Index::Var(k as u32)) || new.axis_size(*axis) == 1;
+    if !is_function && family.iter().enumerate().all(is_reached) {
+        return None;
+    }
     let mut axes = Vec::new();
     for index in &free {
         let Index::Var(k) = *index else { return None };
@@ -168,12 +181,15 @@ fn invariant(
                 Index::Var(k) => value.index_names.get(*k as usize).cloned(),
                 _ => None,
             });
-            let plain = Value {
-                name: name(new),
+            let mut plain = Value {
+                name: String::new(),
                 index_names: first_names(names.collect(), &value.index_names),
                 ty: Type { kind: Kind::Vector(dim), family: definition.1.clone() },
                 instr: Instr::Map(canonical),
             };
+            // The term may have terms of still fewer indices.
+            plain.instr = Instr::Map(without_invariants(new, known, &plain, canonical, name));
+            plain.name = name(new, word);
             let id = ValueId::new(new.values.len());
             new.values.push(plain);
             known.insert(definition, id);
