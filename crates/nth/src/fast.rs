@@ -51,23 +51,69 @@ impl Stiff for FastResiduals<'_> {
         let (points, train) = (k2.n_points(), k2.n_train());
         let rate = h / self.system.kernels.n_examples as f64;
         let current = self.tensors().next().unwrap_or(&[]).to_vec();
-        let entry = |a: usize, b: usize| current[pair(a, b)];
-        // 1 - h J on the training residuals is 1 + h/n K^(2).
-        let matrix = Mat::from_fn(train, train, |a, b| f64::from(u8::from(a == b)) + rate * entry(a, b));
-        let Ok(factor) = matrix.llt(Side::Lower) else {
-            // A kernel with a negative eigenvalue, which truncation allows: exponential growth, and steps short of it.
+        let Some(residuals) = solve_residuals(&current, rate, train, &mut y[..points]) else {
             y.fill(f64::NAN);
             return;
         };
-        let residuals = factor.solve(Mat::from_fn(train, 1, |a, _| y[a]));
-        let residuals: Vec<f64> = (0..train).map(|a| residuals[(a, 0)]).collect();
-        y[..train].copy_from_slice(&residuals);
-        for (a, slot) in y.iter_mut().enumerate().take(points).skip(train) {
-            *slot -= rate * (0..train).map(|b| entry(a, b) * residuals[b]).sum::<f64>();
-        }
         // K^(r)' = -1/n K^(r+1) r: row by row, as in the slopes.
         for (slot, row) in y[points..].iter_mut().zip(self.tensors().skip(1).flat_map(|t| t.chunks_exact(train))) {
-            *slot -= rate * row.iter().zip(&residuals).map(|(k, r)| k * r).sum::<f64>();
+            *slot -= rate * dot(row, &residuals);
         }
     }
+}
+
+/// The same for the reduced system of `p = 3`, whose state is `[R, f]`.
+pub(crate) struct FastReduced<'a> {
+    system: &'a Truncated<'a>,
+    /// `K^(2)` where the derivative is taken, packed.
+    kernel: Vec<f64>,
+}
+
+impl<'a> FastReduced<'a> {
+    pub(crate) fn new(system: &'a Truncated<'a>) -> Self {
+        Self { system, kernel: Vec::new() }
+    }
+}
+
+impl Stiff for FastReduced<'_> {
+    fn slope(&mut self, y: &[f64], slope: &mut [f64]) {
+        self.system.reduced_slopes(y, slope);
+    }
+
+    fn linearise(&mut self, y: &[f64]) {
+        self.kernel = self.system.reduced_kernel(y);
+    }
+
+    fn solve(&mut self, h: f64, y: &mut [f64]) {
+        let train = self.system.kernels.kernels[0].n_train();
+        let rate = h / self.system.kernels.n_examples as f64;
+        let (big_r, f) = y.split_at_mut(train);
+        match solve_residuals(&self.kernel, rate, train, f) {
+            // R' = r.
+            Some(residuals) => big_r.iter_mut().zip(residuals).for_each(|(slot, r)| *slot += h * r),
+            None => y.fill(f64::NAN),
+        }
+    }
+}
+
+/// Replaces `f` by `(1 + rate K P)^(-1) f` for a packed kernel `K`, where `P` keeps the training points, and gives its
+/// part on these. `None` for a kernel with an eigenvalue below `-1/rate`, which truncation allows: exponential growth,
+/// and steps short of it.
+fn solve_residuals(kernel: &[f64], rate: f64, train: usize, f: &mut [f64]) -> Option<Vec<f64>> {
+    let entry = |a: usize, b: usize| kernel[pair(a, b)];
+    // 1 - h J on the training residuals is 1 + h/n K^(2).
+    let matrix = Mat::from_fn(train, train, |a, b| f64::from(u8::from(a == b)) + rate * entry(a, b));
+    let factor = matrix.llt(Side::Lower).ok()?;
+    let solution = factor.solve(Mat::from_fn(train, 1, |a, _| f[a]));
+    let residuals: Vec<f64> = (0..train).map(|a| solution[(a, 0)]).collect();
+    let (of_train, of_test) = f.split_at_mut(train);
+    of_train.copy_from_slice(&residuals);
+    for (a, slot) in (train..).zip(of_test) {
+        *slot -= rate * (0..train).map(|b| entry(a, b) * residuals[b]).sum::<f64>();
+    }
+    Some(residuals)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
 }

@@ -2,7 +2,7 @@
 
 use netsor_num::ode::{DenseSolution, OdeError, OdeOptions, OdeStatistics, solve, solve_dense};
 
-use crate::fast::FastResiduals;
+use crate::fast::{FastReduced, FastResiduals};
 use crate::flow::check_targets;
 use crate::semi_implicit::solve_stiff;
 use crate::{KernelTensor, Kernels, Later, NthError};
@@ -206,43 +206,53 @@ impl<'a> Truncated<'a> {
     /// unknowns as there are points and training points, instead of the square of that.
     ///
     /// # Errors
-    /// [`NthError::Order`] unless `p = 3`; as [`Truncated::solve`], and [`NthError::Stiff`].
+    /// [`NthError::Order`] unless `p = 3`; as [`Truncated::solve`], which meets stiffness in the same way.
     pub fn solve_reduced(&self, times: &[f64], ode: &OdeOptions) -> Result<TruncatedPath, NthError> {
         if self.p != 3 {
             let what = "the order of a reduced system";
             return Err(NthError::Order { what, expected: "3".into(), found: self.p });
         }
-        let (k2, k3) = (&self.kernels.kernels[0], &self.kernels.kernels[1]);
-        let n = self.kernels.n_examples as f64;
-        let train = k2.n_train();
-        let rhs = |_: f64, state: &[f64], slopes: &mut [f64]| {
-            let (big_r, f) = state.split_at(train);
-            let (dr, df) = slopes.split_at_mut(train);
-            let r = self.residuals(f);
-            dr.copy_from_slice(&r);
-            for (a, slope) in df.iter_mut().enumerate() {
-                let mut sum = 0.0;
-                for (b, r) in r.iter().enumerate() {
-                    let drift: f64 = k3.block(a, b).iter().zip(big_r).map(|(k, r)| k * r).sum();
-                    sum += (k2.block(a, b)[0] - drift / n) * r;
-                }
-                *slope = -sum / n;
-            }
-        };
+        let train = self.kernels.kernels[0].n_train();
         let start: Vec<f64> = std::iter::repeat_n(0.0, train).chain(self.kernels.f.iter().copied()).collect();
-        let solution = solve(rhs, &start, times, ode).map_err(|e| self.explain(e))?;
-        let kernel = |state: &Vec<f64>| {
-            let drift = |row: &[f64]| row.iter().zip(state).map(|(k, r)| k * r).sum::<f64>() / n;
-            let rows = k2.packed().iter().zip(k3.packed().chunks_exact(train));
-            vec![k2.with_data(rows.map(|(k, row)| k - drift(row)).collect())]
+        let (solution, stiff) = match solve(|_, state, slopes| self.reduced_slopes(state, slopes), &start, times, ode) {
+            Err(OdeError::Stiff { .. }) => (solve_stiff(&mut FastReduced::new(self), &start, times, ode)?, true),
+            solution => (solution?, false),
         };
+        let kernel = |state: &Vec<f64>| vec![self.kernels.kernels[0].with_data(self.reduced_kernel(state))];
         Ok(TruncatedPath {
             times: times.to_vec(),
             f: solution.states.iter().map(|s| s[train..].to_vec()).collect(),
             kernels: solution.states.iter().map(kernel).collect(),
             statistics: solution.statistics,
-            stiff: false,
+            stiff,
         })
+    }
+
+    /// The slopes of the reduced system at `[R, f]`.
+    pub(crate) fn reduced_slopes(&self, state: &[f64], slopes: &mut [f64]) {
+        let (k2, k3) = (&self.kernels.kernels[0], &self.kernels.kernels[1]);
+        let n = self.kernels.n_examples as f64;
+        let (big_r, f) = state.split_at(k2.n_train());
+        let (dr, df) = slopes.split_at_mut(k2.n_train());
+        let r = self.residuals(f);
+        dr.copy_from_slice(&r);
+        for (a, slope) in df.iter_mut().enumerate() {
+            let mut sum = 0.0;
+            for (b, r) in r.iter().enumerate() {
+                let drift: f64 = k3.block(a, b).iter().zip(big_r).map(|(k, r)| k * r).sum();
+                sum += (k2.block(a, b)[0] - drift / n) * r;
+            }
+            *slope = -sum / n;
+        }
+    }
+
+    /// `K^(2) = K^(2)_0 - 1/n K^(3)_0[R]` at a state of the reduced system, packed.
+    pub(crate) fn reduced_kernel(&self, state: &[f64]) -> Vec<f64> {
+        let (k2, k3) = (&self.kernels.kernels[0], &self.kernels.kernels[1]);
+        let n = self.kernels.n_examples as f64;
+        let drift = |row: &[f64]| row.iter().zip(state).map(|(k, r)| k * r).sum::<f64>() / n;
+        let rows = k2.packed().iter().zip(k3.packed().chunks_exact(k2.n_train()));
+        rows.map(|(k, row)| k - drift(row)).collect()
     }
 }
 
@@ -316,6 +326,34 @@ mod tests {
         // Only values at the times asked for have a method for this.
         let error = two.dense(100.0, &ode).unwrap_err();
         assert!(matches!(error, NthError::Stiff { t, rate } if t < 1.0 && 1e6 < rate), "{error:?}");
+    }
+
+    /// The reduced system for `p = 3` has the solution of the whole one, by both methods, stiff or not.
+    #[test]
+    fn the_reduced_system_agrees_with_the_whole_one() {
+        for fastest in [1.0, 1e7] {
+            let mut kernels = kernels(1.0);
+            let k2 = &kernels.kernels[0];
+            let scaled = k2.packed().iter().enumerate().map(|(k, x)| if k == 0 { fastest * x } else { *x }).collect();
+            kernels.kernels[0] = k2.with_data(scaled);
+            let system = Truncated::new(&kernels, &[1.0, -1.0], 3).unwrap();
+            let (times, ode) = ([0.4, 3.0], OdeOptions::with_tolerance(1e-9));
+            let whole = system.solve(&times, &ode).unwrap();
+            let reduced = system.solve_reduced(&times, &ode).unwrap();
+            assert_eq!((whole.stiff, reduced.stiff), (1.0 < fastest, 1.0 < fastest));
+            let start: Vec<f64> = [0.0, 0.0].into_iter().chain(kernels.f.iter().copied()).collect();
+            let implicit = solve_stiff(&mut FastReduced::new(&system), &start, &times, &ode).unwrap();
+            for k in 0..2 {
+                let found = whole.f[k].iter().chain(whole.kernels[k][0].packed());
+                let others = reduced.f[k].iter().chain(reduced.kernels[k][0].packed());
+                let third = system.reduced_kernel(&implicit.states[k]);
+                for ((a, b), c) in found.zip(others).zip(implicit.states[k][2..].iter().chain(&third)) {
+                    // Some hundred steps at 1e-9, and the rounding of entries of size 1e7.
+                    let allowed = 1e-6 * (1.0 + 1e-8 * a.abs());
+                    assert!((a - b).abs() < allowed && (a - c).abs() < allowed, "{fastest:e}, time {k}: {a} {b} {c}");
+                }
+            }
+        }
     }
 
     /// Two times may be the next numbers of each other, as `3 / 10` and `0.1 * 3` are.
