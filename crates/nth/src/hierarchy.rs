@@ -55,7 +55,7 @@ impl Hierarchy {
 /// Cost of running it at width `m` on `n` points: `K^(r)` needs the tangents of every vector along `r - 2` directions,
 /// `n^(r-1)` vectors a value, two products with a hidden matrix for each (`O(m^2 n^(r-1))`), and Gram moments
 /// (`O(m n^r)`). No tangent is computed twice, a sum over the parameters is never formed, all directions go through a
-/// matrix in one product, and a function of fewer indices is computed once ([`hoist()`]).
+/// matrix in one product, and a term of fewer indices is computed once ([`hoist()`]).
 /// `cargo bench --bench hierarchy -- growth` measures the growth in `n`, `m` and `r`.
 ///
 /// # Errors

@@ -14,9 +14,14 @@ use netsor_ir::transform::{Direction, DirectionMode, Tangents};
 use netsor_ir::verify::Verified;
 use netsor_ir::{ExprId, Id, Network, Role};
 use netsor_limit::{Data, Deriver, Evaluator, Graph, Tolerance};
+use rayon::prelude::*;
 
 use crate::hierarchy::{Tower, tower};
-use crate::{KernelTensor, NthError};
+use crate::tensor::pairs;
+use crate::{KernelTensor, Later, NthError};
+
+/// Entries that are computed together over a cloud: enough that to prepare for them takes no time.
+const PART: usize = 1024;
 
 /// How the Gaussian expectations of a limit are taken.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -185,7 +190,7 @@ impl LimitHierarchy {
         train: Option<usize>,
         integration: &Integration,
     ) -> Result<LimitKernels, NthError> {
-        self.evaluate_with(data, train, integration, &mut || {})
+        self.evaluate_with(data, train, integration, &|| {})
     }
 
     /// How many entries [`LimitHierarchy::evaluate`] computes for so many training examples.
@@ -204,6 +209,10 @@ impl LimitHierarchy {
 
     /// [`LimitHierarchy::evaluate`], which tells `each` of every entry: for a progress bar.
     ///
+    /// Over a cloud, entries are computed on all threads, in parts that each forget their expectations: those of four
+    /// points are nearly all that there are, and belong to one entry each. Integrals to a tolerance are few and dear,
+    /// and are shared by all entries.
+    ///
     /// # Errors
     /// As there.
     pub fn evaluate_with(
@@ -211,13 +220,51 @@ impl LimitHierarchy {
         data: &Data,
         train: Option<usize>,
         integration: &Integration,
-        each: &mut dyn FnMut(),
+        each: &(dyn Fn() + Sync),
     ) -> Result<LimitKernels, NthError> {
-        let sizes = self.sizes();
-        let points: usize = sizes.iter().product();
+        let points: usize = self.sizes().iter().product();
         let examples = crate::kernels::n_examples(&self.program, self.output);
         let n_examples = crate::kernels::train_examples(train, examples)?;
         let train = n_examples * (points / examples);
+        // All tensors run over the same pairs of first arguments.
+        let tensors: Vec<(ExprId, usize)> = (self.kernels.iter().enumerate().map(|(k, &e)| (e, 2 * k + 2)))
+            .chain(self.nngp.map(|e| (e, 2)))
+            .chain(self.with_output.map(|e| (e, 4)))
+            .collect();
+        let all: Vec<(usize, usize)> = pairs(points).collect();
+        let entries_of_pair: usize = tensors.iter().map(|&(_, order)| train.pow(order as u32 - 2)).sum();
+        let part = match integration {
+            Integration::Adaptive(_) => all.len(),
+            Integration::Sampled { .. } => PART.div_ceil(entries_of_pair),
+        };
+        let evaluate = |pairs: &[(usize, usize)]| self.part(data, pairs, train, &tensors, integration, each);
+        let parts: Vec<Part> = all.par_chunks(part.max(1)).map(evaluate).collect::<Result<_, _>>()?;
+        let error = parts.iter().map(|part| part.error).fold(0.0, f64::max);
+        let tensor = |k: usize| {
+            let data = parts.iter().flat_map(|part| &part.entries[k]).copied().collect();
+            KernelTensor::from_packed(points, train, tensors[k].1, data)
+        };
+        let n_kernels = self.kernels.len();
+        Ok(LimitKernels {
+            kernels: (0..n_kernels).map(tensor).collect(),
+            nngp: self.nngp.map(|_| tensor(n_kernels)),
+            with_output: self.with_output.map(|_| tensor(tensors.len() - 1)),
+            n_examples,
+            error,
+        })
+    }
+
+    /// The entries of all tensors, given with their orders, whose first two arguments are one of the pairs.
+    fn part(
+        &self,
+        data: &Data,
+        pairs: &[(usize, usize)],
+        train: usize,
+        tensors: &[(ExprId, usize)],
+        integration: &Integration,
+        each: &(dyn Fn() + Sync),
+    ) -> Result<Part, NthError> {
+        let sizes = self.sizes();
         let mut evaluator = match *integration {
             Integration::Adaptive(tolerance) => Evaluator::new(&self.graph, &self.program, data, tolerance)?,
             Integration::Sampled { points, seed } => {
@@ -225,20 +272,20 @@ impl LimitHierarchy {
                 Evaluator::new(&self.graph, &self.program, data, tolerance)?.sampled(points)?
             }
         };
-        let mut error: f64 = 0.0;
-        let mut tensor = |expr: ExprId, order: usize| -> Result<KernelTensor, NthError> {
-            KernelTensor::from_entries(points, train, order, |arguments| {
-                let at: Vec<u32> = arguments.iter().flat_map(|&a| unravel(a, &sizes)).collect();
-                let entry = evaluator.value(expr, &at)?;
-                error = error.max(entry.error);
-                each();
-                Ok(entry.value)
-            })
-        };
-        let kernels = self.kernels.iter().enumerate().map(|(k, &e)| tensor(e, 2 * k + 2)).collect::<Result<_, _>>()?;
-        let nngp = self.nngp.map(|e| tensor(e, 2)).transpose()?;
-        let with_output = self.with_output.map(|e| tensor(e, 4)).transpose()?;
-        Ok(LimitKernels { kernels, nngp, with_output, n_examples, error })
+        let mut part = Part { entries: vec![Vec::new(); tensors.len()], error: 0.0 };
+        let later: Vec<_> = tensors.iter().map(|&(_, order)| Later::Ordered.tuples(train, order - 2)).collect();
+        for &(a, b) in pairs {
+            for ((&(expr, _), tuples), entries) in tensors.iter().zip(&later).zip(&mut part.entries) {
+                for tuple in tuples {
+                    let at: Vec<u32> = [a, b].iter().chain(tuple).flat_map(|&a| unravel(a, &sizes)).collect();
+                    let entry = evaluator.value(expr, &at)?;
+                    part.error = part.error.max(entry.error);
+                    entries.push(entry.value);
+                    each();
+                }
+            }
+        }
+        Ok(part)
     }
 
     /// The sizes of the axes of one argument of a kernel: the output's family and its component.
@@ -251,6 +298,12 @@ impl LimitHierarchy {
         }
         sizes
     }
+}
+
+/// Entries of every tensor for some pairs of first arguments.
+struct Part {
+    entries: Vec<Vec<f64>>,
+    error: f64,
 }
 
 fn unravel(mut point: usize, sizes: &[usize]) -> Vec<u32> {

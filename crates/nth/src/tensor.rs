@@ -45,23 +45,10 @@ impl KernelTensor {
         Self { points, train, order, later, data }
     }
 
-    /// From a function of the arguments, called for every stored entry in order.
-    pub(crate) fn from_entries<E>(
-        points: usize,
-        train: usize,
-        order: usize,
-        mut entry: impl FnMut(&[usize]) -> Result<f64, E>,
-    ) -> Result<Self, E> {
-        let tuples = Later::Ordered.tuples(train, order - 2);
-        let mut data = Vec::with_capacity(points * (points + 1) / 2 * tuples.len());
-        for b in 0..points {
-            for a in 0..=b {
-                for later in &tuples {
-                    data.push(entry(&[&[a, b], &later[..]].concat())?);
-                }
-            }
-        }
-        Ok(Self { points, train, order, later: Later::Ordered, data })
+    /// From numbers in the order of [`KernelTensor::packed`].
+    pub(crate) fn from_packed(points: usize, train: usize, order: usize, data: Vec<f64>) -> Self {
+        debug_assert_eq!(data.len(), points * (points + 1) / 2 * train.pow(order as u32 - 2));
+        Self { points, train, order, later: Later::Ordered, data }
     }
 
     /// The order `r`.
@@ -177,7 +164,7 @@ impl Later {
     }
 
     /// The arguments of every entry, in order; of a multiset in ascending order.
-    fn tuples(self, n: usize, k: usize) -> Vec<Vec<usize>> {
+    pub(crate) fn tuples(self, n: usize, k: usize) -> Vec<Vec<usize>> {
         let mut all = vec![Vec::new()];
         for _ in 0..k {
             // Longer tuples end with the slowest argument of a multiset, and with the fastest of a tuple.
@@ -227,6 +214,11 @@ fn multisets(n: usize, k: usize) -> usize {
     (0..k).fold(1, |count, j| count * (n + j) / (j + 1))
 }
 
+/// The pairs `(a, b)` with `a <= b` in the order of packed storage.
+pub(crate) fn pairs(points: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..points).flat_map(|b| (0..=b).map(move |a| (a, b)))
+}
+
 /// The position of the pair `{a, b}` in packed storage.
 pub(crate) fn pair(a: usize, b: usize) -> usize {
     let (low, high) = if a <= b { (a, b) } else { (b, a) };
@@ -249,8 +241,10 @@ mod tests {
             let full: Vec<f64> = all.iter().map(|t| entry(t)).collect();
             let [ordered, symmetric] = [Later::Ordered, Later::Symmetric]
                 .map(|later| KernelTensor::from_full(&full, points, train, order, later));
-            let from_entries = KernelTensor::from_entries(points, train, order, |t| Ok::<_, ()>(entry(t))).unwrap();
-            assert_eq!(from_entries, ordered);
+            let tuples = Later::Ordered.tuples(train, order - 2);
+            let packed = pairs(points).flat_map(|(a, b)| tuples.iter().map(move |t| [&[a, b], &t[..]].concat()));
+            let packed = packed.map(|t| entry(&t)).collect();
+            assert_eq!(KernelTensor::from_packed(points, train, order, packed), ordered);
             assert_eq!(ordered.dense(), symmetric.dense());
             assert_eq!(symmetric.block_len(), Later::Symmetric.tuples(train, order - 2).len());
             for t in all.iter().filter(|t| t[2..].iter().all(|&c| c < train)) {

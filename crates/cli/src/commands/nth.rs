@@ -96,6 +96,9 @@ pub(crate) fn run(args: &NthArgs) -> anyhow::Result<ExitCode> {
     if let Some(t) = args.times.iter().find(|t| !(0.0..f64::INFINITY).contains(*t)) {
         bail!("--time {t}: expected a finite time of at least 0");
     }
+    if let Some(y) = args.targets.iter().find(|y| !y.is_finite()) {
+        bail!("--targets {y}: expected finite numbers");
+    }
     let Item::Network(network) = args.source.one_item()? else {
         bail!("the hierarchy is that of a network; this file has a program");
     };
@@ -207,7 +210,7 @@ fn limit_of(
     let limits = limit_hierarchy(network, 4)?;
     let train = Some(args.targets.len());
     let bar = output::progress(limits.n_entries(train)?, "limits");
-    let limits = limits.evaluate_with(&data, train, &integration, &mut || bar.inc(1))?;
+    let limits = limits.evaluate_with(&data, train, &integration, &|| bar.inc(1))?;
     bar.finish_and_clear();
     let correction = width_correction(&limits, &args.targets, &args.times, ode)?;
     Ok((limits, correction))
@@ -301,10 +304,12 @@ impl Compared {
                 ["time".to_owned()].into_iter().chain((0..points).map(|a| format!("f[{a}]"))).collect();
             let mut table = output::table(&heads.iter().map(String::as_str).collect::<Vec<_>>());
             for (k, &time) in args.times.iter().enumerate() {
+                // What is below the error of the limits is rounding.
+                let known = |x: f64| if x.abs() < limits.error { 0.0 } else { x };
                 let cell = |a: usize| {
-                    let shift = correction.shift[k][a] / args.width as f64;
-                    let sign = if shift < 0.0 { "-" } else { "+" };
-                    format!("{} {sign} {}", format::number(correction.f[k][a]), format::number(shift.abs()))
+                    let shift = known(correction.shift[k][a]) / args.width as f64;
+                    let sign = if shift < 0.0 { "−" } else { "+" };
+                    format!("{} {sign} {}", format::number(known(correction.f[k][a])), format::number(shift.abs()))
                 };
                 table.add_row([format::number(time)].into_iter().chain((0..points).map(cell)).collect::<Vec<_>>());
             }

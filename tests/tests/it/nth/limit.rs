@@ -1,5 +1,7 @@
 //! The limits of the kernels and the effect of the width, against networks.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use netsor_finite::Inputs;
 use netsor_ir::Network;
 use netsor_ir::syntax::parse_network;
@@ -22,6 +24,42 @@ fn tolerance() -> Integration {
 
 /// Errors of some 1e-3 of a term.
 const SAMPLED: Integration = Integration::Sampled { points: 1024, seed: 0 };
+
+/// Shared weights over positions, with a skip connection and an average over positions.
+pub(super) const CONVOLUTION: &str = "network residual_cnn {
+      axis i = 1
+      axis pos = 2
+      axis tap = 2
+      data xi[i, pos] : 2
+      param U : n x 2 ~ N(0, 1/2)
+      param K[tap] : n x n ~ N(0, 1/(2 * n))
+      param v : n x 1 ~ N(0, 1/n)
+      g[i, pos] = U * xi[i, pos]
+      z[i, pos] = tanh(g[i, pos])
+      h[i, pos, tap] = K[tap] * z[i, pos]
+      x[i, pos] = g[i, pos] + tanh(sum tap, pos' [pos' = pos + tap] h[i, pos', tap])
+      pooled[i] = 1/2 * sum pos x[i, pos]
+      output f[i] = v' * pooled[i]
+    }";
+
+/// Softmax over scores that are Moments.
+pub(super) const ATTENTION: &str = "network attention {
+      axis i = 1
+      axis t = 2
+      data xi[i, t] : 2
+      param U : n x 2 ~ N(0, 1/2)
+      param W : n x n ~ N(0, 1/n)
+      param v : n x 1 ~ N(0, 1/n)
+      k[i, t] = U * xi[i, t]
+      moment score[i, t, t'] = mean(k[i, t] * k[i, t'])
+      scalar weight[i, t, t'] = exp(score[i, t, t'])
+      scalar total[i, t] = sum t' weight[i, t, t']
+      a[i, t] = sum t' weight[i, t, t'] / total[i, t] * k[i, t']
+      h[i, t] = W * a[i, t]
+      y[i, t] = tanh(h[i, t])
+      s[i] = 1/2 * sum t y[i, t]
+      output f[i] = v' * s[i]
+    }";
 
 #[track_caller]
 fn compare(what: &str, samples: &[Vec<f64>], expected: &[f64]) {
@@ -84,46 +122,14 @@ fn a_residual_network() {
 /// sums of expectations.
 #[test]
 fn a_residual_convolution() {
-    let text = "network residual_cnn {
-      axis i = 1
-      axis pos = 2
-      axis tap = 2
-      data xi[i, pos] : 2
-      param U : n x 2 ~ N(0, 1/2)
-      param K[tap] : n x n ~ N(0, 1/(2 * n))
-      param v : n x 1 ~ N(0, 1/n)
-      g[i, pos] = U * xi[i, pos]
-      z[i, pos] = tanh(g[i, pos])
-      h[i, pos, tap] = K[tap] * z[i, pos]
-      x[i, pos] = g[i, pos] + tanh(sum tap, pos' [pos' = pos + tap] h[i, pos', tap])
-      pooled[i] = 1/2 * sum pos x[i, pos]
-      output f[i] = v' * pooled[i]
-    }";
-    let network = verify_network(parse_network(text).unwrap()).unwrap();
+    let network = verify_network(parse_network(CONVOLUTION).unwrap()).unwrap();
     check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (96, 40), &SAMPLED);
 }
 
 /// Softmax over scores that are Moments: their adjoints and tangents enter `n K^(4)` at order one.
 #[test]
 fn attention() {
-    let text = "network attention {
-      axis i = 1
-      axis t = 2
-      data xi[i, t] : 2
-      param U : n x 2 ~ N(0, 1/2)
-      param W : n x n ~ N(0, 1/n)
-      param v : n x 1 ~ N(0, 1/n)
-      k[i, t] = U * xi[i, t]
-      moment score[i, t, t'] = mean(k[i, t] * k[i, t'])
-      scalar weight[i, t, t'] = exp(score[i, t, t'])
-      scalar total[i, t] = sum t' weight[i, t, t']
-      a[i, t] = sum t' weight[i, t, t'] / total[i, t] * k[i, t']
-      h[i, t] = W * a[i, t]
-      y[i, t] = tanh(h[i, t])
-      s[i] = 1/2 * sum t y[i, t]
-      output f[i] = v' * s[i]
-    }";
-    let network = verify_network(parse_network(text).unwrap()).unwrap();
+    let network = verify_network(parse_network(ATTENTION).unwrap()).unwrap();
     check(&network, "xi", &[1.0, -0.5, 0.3, 1.2], (96, 40), &SAMPLED);
 }
 
@@ -146,9 +152,29 @@ fn a_cloud_agrees_with_quadrature() {
     for (a, b) in exact.kernels[0].packed().iter().zip(sampled.kernels[0].packed()) {
         assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
-    let mut entries = 0;
-    limits.evaluate_with(&data, Some(1), &tolerance(), &mut || entries += 1).unwrap();
-    assert_eq!(entries, limits.n_entries(Some(1)).unwrap());
+    let entries = AtomicUsize::new(0);
+    let count = || {
+        entries.fetch_add(1, Ordering::Relaxed);
+    };
+    limits.evaluate_with(&data, Some(1), &tolerance(), &count).unwrap();
+    assert_eq!(entries.into_inner(), limits.n_entries(Some(1)).unwrap());
+}
+
+/// More entries than one part has, on one thread and on three.
+#[test]
+fn a_cloud_does_not_depend_on_threads() {
+    let paper = HuangYau { points: 7, dim: 2, hidden: 1, activation: Smooth::Erf, sigma_w: 1.2, sigma_a: 0.8 };
+    let network = paper.network().unwrap();
+    let x = network.program.find("x").unwrap();
+    let data = Data::new().with(x, (0..14).map(|k| (0.7 * f64::from(k)).sin()).collect());
+    let limits = limit_hierarchy(&network, 4).unwrap();
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let cloud = Integration::Sampled { points: 64, seed: 1 };
+        pool.install(|| limits.evaluate(&data, None, &cloud).unwrap())
+    };
+    assert!(1024 < limits.n_entries(None).unwrap());
+    assert_eq!(on(1), on(3));
 }
 
 /// Two neurons' worth of algebra: for `f = v' x / sqrt(m)` with a linear hidden layer of one input,

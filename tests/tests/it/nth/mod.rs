@@ -3,3 +3,4 @@
 mod any_network;
 mod goldens;
 mod limit;
+mod rates;

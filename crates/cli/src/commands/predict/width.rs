@@ -57,7 +57,7 @@ impl Bars {
         let bar = output::progress(entries, "limit of n K4");
         let integration = Integration::Sampled { points: CLOUD, seed: asked.seed };
         let on = Data::new().with(data, numbers.clone());
-        let limits = limits.evaluate_with(&on, Some(n), &integration, &mut || bar.inc(1))?;
+        let limits = limits.evaluate_with(&on, Some(n), &integration, &|| bar.inc(1))?;
         bar.finish_and_clear();
         if limits.kernels[0].n_points() != (n + m) * components {
             bail!(
