@@ -37,10 +37,18 @@ impl DataArgs {
             }
             let numbers = numbers(values).with_context(|| format!("--data {name}"))?;
             let expected = count(program, id);
-            if numbers.len() != expected {
-                bail!("--data {name}: expected {expected} numbers, found {}", numbers.len());
+            if numbers.values.len() != expected {
+                bail!("--data {name}: expected {expected} numbers, found {}", numbers.values.len());
             }
-            given.push((id, numbers));
+            let shape = shape(program, id);
+            if !is_grouping(&numbers.shape, &shape) {
+                bail!(
+                    "--data {name}: the numbers are {}, the data {}: give them in this shape, or in one list",
+                    times(&numbers.shape),
+                    times(&shape)
+                );
+            }
+            given.push((id, numbers.values));
         }
         Ok(given)
     }
@@ -65,11 +73,36 @@ pub(crate) fn data_of(program: &Program) -> impl Iterator<Item = ValueId> + '_ {
 
 /// How many numbers a data value has.
 pub(crate) fn count(program: &Program, id: ValueId) -> usize {
-    let size = match program.value(id).ty.kind {
-        Kind::Vector(Dim::Finite(size)) => size as usize,
-        _ => 1,
+    shape(program, id).iter().product()
+}
+
+/// The sizes of the axes of a data value: its indices, then its coordinates.
+fn shape(program: &Program, id: ValueId) -> Vec<usize> {
+    let mut sizes = program.family_sizes(id);
+    if let Kind::Vector(Dim::Finite(size)) = program.value(id).ty.kind {
+        sizes.push(size as usize);
+    }
+    sizes
+}
+
+/// Whether `given` has the axes of `expected` in order, some of them taken as one: an image may be one row of numbers.
+fn is_grouping(given: &[usize], expected: &[usize]) -> bool {
+    let products = |sizes: &[usize]| -> Vec<usize> {
+        sizes
+            .iter()
+            .scan(1, |product, size| {
+                *product *= size;
+                Some(*product)
+            })
+            .collect()
     };
-    program.family_sizes(id).iter().product::<usize>() * size
+    let whole = products(expected);
+    products(given).iter().all(|product| *product == 1 || whole.contains(product))
+}
+
+/// `2 x 3`
+fn times(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
 }
 
 fn hint(program: &Program) -> String {
@@ -77,15 +110,24 @@ fn hint(program: &Program) -> String {
     if names.is_empty() { "; it has none at all".to_owned() } else { format!("; it has {}", names.join(", ")) }
 }
 
+/// Numbers with the lengths of the lists that they came in.
+#[derive(Debug, PartialEq)]
+struct Numbers {
+    values: Vec<f64>,
+    shape: Vec<usize>,
+}
+
 /// A list, or the contents of a file.
-fn numbers(text: &str) -> anyhow::Result<Vec<f64>> {
+fn numbers(text: &str) -> anyhow::Result<Numbers> {
     let text = text.trim();
     if text.starts_with('[') || text.parse::<f64>().is_ok() {
         return from_json(text);
     }
     let path = Path::new(text);
     if path.extension().is_some_and(|e| e == "npy") {
-        return Ok(netsor_data::load_npy(path)?.as_slice().to_vec());
+        let table = netsor_data::load_npy(path)?;
+        let values = table.as_slice().to_vec();
+        return Ok(Numbers { shape: vec![table.n_rows(), table.n_cols()], values });
     }
     let bytes = netsor_data::read_file(path)?;
     let content = String::from_utf8(bytes).with_context(|| format!("{text} is not UTF-8"))?;
@@ -95,40 +137,53 @@ fn numbers(text: &str) -> anyhow::Result<Vec<f64>> {
     from_csv(&content).with_context(|| format!("in {text}"))
 }
 
-fn from_json(text: &str) -> anyhow::Result<Vec<f64>> {
-    fn flatten(value: &serde_json::Value, out: &mut Vec<f64>) -> anyhow::Result<()> {
+fn from_json(text: &str) -> anyhow::Result<Numbers> {
+    fn flatten(value: &serde_json::Value, out: &mut Vec<f64>) -> anyhow::Result<Vec<usize>> {
         match value {
-            serde_json::Value::Array(items) => items.iter().try_for_each(|item| flatten(item, out)),
+            serde_json::Value::Array(items) => {
+                let inner = items.iter().map(|item| flatten(item, out)).collect::<anyhow::Result<Vec<_>>>()?;
+                if let Some(pair) = inner.windows(2).find(|pair| pair[0] != pair[1]) {
+                    let [a, b] = [&pair[0], &pair[1]].map(|s| if s.is_empty() { "a number".into() } else { times(s) });
+                    bail!("a list has items of different shapes, {a} and {b}");
+                }
+                let inner = inner.into_iter().next().unwrap_or_default();
+                Ok([vec![items.len()], inner].concat())
+            }
             serde_json::Value::Number(number) => {
                 out.push(number.as_f64().ok_or_else(|| anyhow!("{number} is not a number of double precision"))?);
-                Ok(())
+                Ok(Vec::new())
             }
             other => bail!("expected numbers and lists, found {other}"),
         }
     }
     let value: serde_json::Value = serde_json::from_str(text).context("not a list of numbers")?;
-    let mut out = Vec::new();
-    flatten(&value, &mut out)?;
-    Ok(out)
+    let mut values = Vec::new();
+    let shape = flatten(&value, &mut values)?;
+    Ok(Numbers { values, shape })
 }
 
 /// Rows of numbers between commas; a first line without numbers is a head.
-fn from_csv(text: &str) -> anyhow::Result<Vec<f64>> {
-    let mut out = Vec::new();
+fn from_csv(text: &str) -> anyhow::Result<Numbers> {
+    let (mut values, mut rows, mut columns) = (Vec::new(), 0, None);
     for (k, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
         if k == 0 && fields.iter().all(|field| field.parse::<f64>().is_err()) {
             continue;
         }
+        let expected = *columns.get_or_insert(fields.len());
+        if fields.len() != expected {
+            bail!("line {}: {} numbers, {expected} in the lines before", k + 1, fields.len());
+        }
+        rows += 1;
         for field in fields {
             let number: f64 = field.parse().map_err(|_| anyhow!("line {}: `{field}` is not a number", k + 1))?;
             if !number.is_finite() {
                 bail!("line {}: {number} is not finite", k + 1);
             }
-            out.push(number);
+            values.push(number);
         }
     }
-    Ok(out)
+    Ok(Numbers { values, shape: vec![rows, columns.unwrap_or(0)] })
 }
 
 /// The indices of member `flat` of a family, the last one fastest.
@@ -155,11 +210,35 @@ mod tests {
 
     #[test]
     fn lists_and_tables_are_flattened() {
-        assert_eq!(numbers("[[1, 2], [3, -4.5]]").unwrap(), [1.0, 2.0, 3.0, -4.5]);
-        assert_eq!(numbers("2").unwrap(), [2.0]);
-        assert_eq!(from_csv("a,b\n1, 2\n\n3,4\n").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        let of = |values: &[f64], shape: &[usize]| Numbers { values: values.to_vec(), shape: shape.to_vec() };
+        assert_eq!(numbers("[[1, 2], [3, -4.5]]").unwrap(), of(&[1.0, 2.0, 3.0, -4.5], &[2, 2]));
+        assert_eq!(numbers("2").unwrap(), of(&[2.0], &[]));
+        assert_eq!(from_csv("a,b\n1, 2\n\n3,4\n").unwrap(), of(&[1.0, 2.0, 3.0, 4.0], &[2, 2]));
+        assert_eq!(from_csv("1\n2\n").unwrap(), of(&[1.0, 2.0], &[2, 1]));
+        let error = from_csv("1,2\n3\n").unwrap_err().to_string();
+        assert_eq!(error, "line 2: 1 numbers, 2 in the lines before");
+        let error = from_json("[[1, 2], [3]]").unwrap_err().to_string();
+        assert_eq!(error, "a list has items of different shapes, 2 and 1");
         assert!(from_csv("1,x\n").is_err() && from_csv("1,inf\n").is_err());
         assert!(from_json("[1, \"a\"]").is_err() && numbers("no/such/file.csv").is_err());
+    }
+
+    /// Three inputs of two coordinates are not two of three, which have as many numbers.
+    #[test]
+    fn axes_may_be_taken_as_one_and_not_exchanged() {
+        for (given, expected, fits) in [
+            (vec![6], vec![3, 2], true),
+            (vec![3, 2], vec![3, 2], true),
+            (vec![2, 3], vec![3, 2], false),
+            (vec![2, 25, 2], vec![2, 5, 5, 2], true),
+            (vec![2, 50], vec![2, 5, 5, 2], true),
+            (vec![50, 2], vec![2, 5, 5, 2], true),
+            (vec![2, 2, 25], vec![2, 5, 5, 2], false),
+            (vec![1, 6], vec![3, 2], true),
+            (vec![], vec![1], true),
+        ] {
+            assert_eq!(is_grouping(&given, &expected), fits, "{given:?} for {expected:?}");
+        }
     }
 
     #[test]
