@@ -259,15 +259,10 @@ impl Dataset {
     /// One seed gives the same split anywhere.
     ///
     /// # Errors
-    /// [`DataError::Shape`] unless `0 < n_train < n`, so that neither part is empty.
+    /// [`DataError::Split`] unless `0 < n_train < n`, so that neither part is empty.
     pub fn split(&self, n_train: usize, seed: u64) -> Result<Split, DataError> {
         if n_train == 0 || self.n_points() <= n_train {
-            return Err(DataError::Shape {
-                name: self.name.clone(),
-                what: "a number of training points from 1 up to",
-                expected: self.n_points() - 1,
-                found: n_train,
-            });
+            return Err(DataError::Split { name: self.name.clone(), n_points: self.n_points(), n_train });
         }
         let order = permutation(self.n_points(), seed);
         Ok(Split { train: self.select(&order[..n_train])?, test: self.select(&order[n_train..])? })

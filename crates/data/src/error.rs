@@ -94,6 +94,16 @@ pub enum DataError {
         /// The size that was given.
         found: usize,
     },
+    /// A split that leaves the training or the test points empty.
+    #[error("{name}: {n_train} training points of {n_points} leave no point to train on or none to test on; expected 1 to {}", n_points.saturating_sub(1))]
+    Split {
+        /// File or data set.
+        name: String,
+        /// All points.
+        n_points: usize,
+        /// Those that were asked for.
+        n_train: usize,
+    },
     /// A column that the header does not name, or beyond the last one.
     #[error("{name}: no column {column}; there are {found} columns{}", if header.is_empty() { String::new() } else { format!(": {}", header.join(", ")) })]
     NoSuchColumn {

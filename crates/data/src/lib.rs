@@ -24,7 +24,7 @@
 //! | --- | --- |
 //! | the shipped sets | [`load_digits`], [`load_shipped`], [`shipped_names`] |
 //! | text tables | [`load_csv`], [`CsvOptions`] |
-//! | NumPy arrays | [`load_npy`], [`to_npy`] |
+//! | NumPy arrays | [`load_npy`], [`load_npy_array`], [`to_npy`] |
 //! | MNIST's format | [`load_idx`], [`parse_idx`] |
 //! | splits, encodings, images | [`Dataset`], [`permutation`] |
 //! | scaling | [`Scaling`], [`to_sphere`] |
@@ -50,7 +50,7 @@ pub use crate::{
     file::{read_file, write_atomic},
     idx::{IdxArray, load_idx, parse_idx},
     matrix::Matrix,
-    npy::{load_npy, parse_npy, to_npy},
+    npy::{load_npy, load_npy_array, parse_npy, to_npy},
     shipped::{load_breast_cancer, load_diabetes, load_digits, load_iris, load_shipped, load_wine, shipped_names},
     transform::{Scaling, to_sphere},
 };

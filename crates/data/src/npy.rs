@@ -1,4 +1,4 @@
-//! NPY files: one array of one or two axes, as NumPy's `save` writes them (format 1.0 to 3.0).
+//! NPY files: one array, as NumPy's `save` writes them (format 1.0 to 3.0).
 
 use std::path::Path;
 
@@ -19,9 +19,27 @@ pub fn load_npy(path: &Path) -> Result<Matrix, DataError> {
 /// # Errors
 /// As [`load_npy`].
 pub fn parse_npy(name: &str, bytes: &[u8]) -> Result<Matrix, DataError> {
-    parse(bytes)
-        .map_err(|problem| DataError::Format { name: name.to_owned(), problem })
-        .and_then(|(entries, n_rows, n_cols)| Matrix::new(name, entries, n_rows, n_cols))
+    let problem = |problem| DataError::Format { name: name.to_owned(), problem };
+    let (entries, shape) = parse(bytes).map_err(problem)?;
+    match shape[..] {
+        [n] => Matrix::new(name, entries, n, 1),
+        [n, k] => Matrix::new(name, entries, n, k),
+        _ => Err(problem(format!("the shape is {shape:?}, expected one or two axes"))),
+    }
+}
+
+/// Reads a numeric array with any number of axes: its shape, and its entries with the last index fastest.
+///
+/// # Errors
+/// As [`load_npy`], but for the number of axes.
+pub fn load_npy_array(path: &Path) -> Result<(Vec<usize>, Vec<f64>), DataError> {
+    let name = path.display().to_string();
+    let (entries, shape) =
+        parse(&read_file(path)?).map_err(|problem| DataError::Format { name: name.clone(), problem })?;
+    // The check for numbers that are not finite is the matrix's.
+    let count = entries.len();
+    let entries = Matrix::new(&name, entries, 1, count)?.as_slice().to_vec();
+    Ok((shape, entries))
 }
 
 /// The bytes of an NPY file (version 1.0, `<f8`, C order) with the matrix: what `numpy.load` reads.
@@ -42,7 +60,7 @@ pub fn to_npy(matrix: &Matrix) -> Vec<u8> {
 /// Magic string, version and header length of version 1.0.
 const PREAMBLE: usize = 10;
 
-fn parse(bytes: &[u8]) -> Result<(Vec<f64>, usize, usize), String> {
+fn parse(bytes: &[u8]) -> Result<(Vec<f64>, Vec<usize>), String> {
     let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("not an NPY file (it does not start with \\x93NUMPY)")?;
     let (header_len, rest) = match rest {
         [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
@@ -63,21 +81,31 @@ fn parse(bytes: &[u8]) -> Result<(Vec<f64>, usize, usize), String> {
             return Err(format!("fortran_order is `{other}`, expected True or False"));
         }
     };
-    let (n_rows, n_cols) = shape(field(header, "shape")?)?;
+    let shape = shape(field(header, "shape")?)?;
 
-    let n_entries = n_rows.checked_mul(n_cols).ok_or("the shape overflows")?;
+    let n_entries = shape.iter().try_fold(1_usize, |all, &n| all.checked_mul(n)).ok_or("the shape overflows")?;
     let expected = n_entries.checked_mul(read.size).ok_or("the shape overflows")?;
     if data.len() != expected {
-        let found = data.len();
-        return Err(format!("{n_rows} x {n_cols} entries of {} bytes need {expected} bytes, found {found}", read.size));
+        let (size, found) = (read.size, data.len());
+        return Err(format!("the shape {shape:?} of entries of {size} bytes needs {expected} bytes, found {found}"));
     }
     let entry = |idx: usize| (read.decode)(&data[idx * read.size..][..read.size]);
     let entries = if fortran_order {
-        (0..n_entries).map(|idx| entry(idx % n_cols * n_rows + idx / n_cols)).collect()
+        (0..n_entries).map(|idx| entry(first_fastest(&shape, idx))).collect()
     } else {
         (0..n_entries).map(entry).collect()
     };
-    Ok((entries, n_rows, n_cols))
+    Ok((entries, shape))
+}
+
+/// The place, counted with the first index fastest, of what is at `idx` with the last index fastest.
+fn first_fastest(shape: &[usize], mut idx: usize) -> usize {
+    let mut at = 0;
+    for (axis, &n) in shape.iter().enumerate().rev() {
+        at += idx % n * shape[..axis].iter().product::<usize>();
+        idx /= n;
+    }
+    at
 }
 
 /// How one entry is stored.
@@ -146,20 +174,11 @@ fn unquote(text: &str) -> &str {
     text.trim_matches(['\'', '"'])
 }
 
-fn shape(text: &str) -> Result<(usize, usize), String> {
-    let bad = || format!("the shape is {text}, expected one or two axes");
+fn shape(text: &str) -> Result<Vec<usize>, String> {
+    let bad = || format!("the shape is {text}, expected sizes between parentheses");
     let inside = text.strip_prefix('(').and_then(|it| it.strip_suffix(')')).ok_or_else(bad)?;
-    let sizes = inside
-        .split(',')
-        .map(str::trim)
-        .filter(|it| !it.is_empty())
-        .map(|it| it.parse::<usize>().map_err(|_| bad()))
-        .collect::<Result<Vec<_>, _>>()?;
-    match sizes[..] {
-        [n] => Ok((n, 1)),
-        [n, k] => Ok((n, k)),
-        _ => Err(bad()),
-    }
+    let sizes = inside.split(',').map(str::trim).filter(|it| !it.is_empty());
+    sizes.map(|it| it.parse::<usize>().map_err(|_| bad())).collect()
 }
 
 #[cfg(test)]
@@ -186,6 +205,17 @@ mod tests {
         assert_eq!((one.n_cols(), one.as_slice()), (1, &[7.0, 8.0, 255.0][..]));
         let big = parse_npy("big", &npy(">i2", "False", "(1, 1)", &[0xff, 0xfe])).unwrap();
         assert_eq!(big.as_slice(), [-2.0]);
+    }
+
+    #[test]
+    fn any_number_of_axes() {
+        let (shape, order) = ([2, 3, 4], (0..24_u8).collect::<Vec<u8>>());
+        let (found, entries) = parse(&npy("|u1", "False", "(2, 3, 4)", &order)).unwrap();
+        assert_eq!((found, entries), (shape.to_vec(), (0..24).map(f64::from).collect()));
+        let (_, entries) = parse(&npy("|u1", "True", "(2, 3, 4)", &order)).unwrap();
+        for (i, j, k) in [(0, 0, 1), (1, 2, 3), (0, 2, 0), (1, 0, 2)] {
+            assert_eq!(entries[(i * 3 + j) * 4 + k], (i + 2 * j + 6 * k) as f64);
+        }
     }
 
     #[test]
