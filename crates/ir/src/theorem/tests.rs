@@ -46,7 +46,7 @@ fn pseudo_lipschitz_functions_are_covered() {
 fn jumps_are_supported_by_stein() {
     insta::assert_snapshot!(program(&format!("{VECTORS}x = b * step(a)")), @"
     numerically supported, not proved
-    `step` in `x` jumps, so that it is not pseudo-Lipschitz; with derivatives by Stein's lemma the rules still give the right numbers
+    `step` in `x` jumps, so that it is not pseudo-Lipschitz; with derivatives by Stein's lemma the rules still give the right numbers, but what training moves across the jump no gradient sees
     ");
 }
 
@@ -174,6 +174,15 @@ fn kinks_leave_the_limit_of_the_kernel_but_not_training() {
     not covered
     `relu` in `x` leaves a derivative that is not bounded
     ");
+}
+
+/// A neuron in `n^(1/2)` crosses the jump in a step of training and moves the output by `n^(-1/2)`: the tangent kernel,
+/// which sees only the slopes beside the jump, does not predict it.
+#[test]
+fn jumps_leave_the_kernel_but_not_training() {
+    let body = format!("{INPUT}{READOUT}x = g * step(g - 1)\noutput f = v' * x");
+    assert!(network(Theorem::NtkInit, &body).starts_with("numerically supported"));
+    assert!(network(Theorem::NtkTrain, &body).starts_with("not covered"));
 }
 
 #[test]
