@@ -57,15 +57,6 @@ pub enum LimitError {
         /// The value.
         name: String,
     },
-    /// A nonlinear function of a sum over a family, restricted by guards that mention the family's own index.
-    #[error(
-        "in `{name}` a nonlinear function is applied to a sum of nonlinear functions over an axis whose range depends \
-         on the value's own index; expand the program's families first (`unroll`)"
-    )]
-    NonlinearSum {
-        /// The value.
-        name: String,
-    },
     /// A jump at a point where another factor jumps too.
     #[error("in `{name}` the derivative of a step is multiplied by another function that jumps at the same point")]
     JumpTimesJump {

@@ -4,8 +4,9 @@
 use std::rc::Rc;
 
 use netsor_ir::Index;
-use netsor_ir::expr::{Expr, ExprId};
+use netsor_ir::expr::{Expr, ExprId, Sum};
 use netsor_ir::func::Parity;
+use netsor_ir::index::{Guard, Truth};
 use rustc_hash::FxHashMap;
 use smallvec::smallvec;
 
@@ -83,13 +84,15 @@ impl Deriver<'_> {
     /// Replaces maximal linear forms in base variables by slots, and scalars by parameters.
     pub(crate) fn slotted(&mut self, expr: ExprId, slots: &mut Slots, name: &str) -> Result<ExprId, LimitError> {
         let mut known = FxHashMap::default();
-        self.slot_node(expr, slots, &mut known, name)
+        self.slot_node(expr, slots, &[], &mut known, name)
     }
 
+    /// Where the guards fail the result does not count, and slots are 0 there, so that nothing is integrated over them.
     fn slot_node(
         &mut self,
         id: ExprId,
         slots: &mut Slots,
+        guards: &[Guard],
         known: &mut FxHashMap<ExprId, ExprId>,
         name: &str,
     ) -> Result<ExprId, LimitError> {
@@ -101,17 +104,30 @@ impl Deriver<'_> {
         let result = if shape.is_scalar() {
             self.parameter(id, slots)
         } else if shape.is_linear() {
-            self.slot(id, slots, name)?
+            self.slot(id, slots, guards, name)?
         } else if let Expr::Sum(sum) = &node {
-            let sum = self.enumerate(sum, name)?;
-            self.slot_node(sum, slots, known, name)?
+            let mut total = self.graph.pool.integer(0);
+            for (own, body) in self.enumerate(sum, name)? {
+                let term = if own.is_empty() {
+                    self.slot_node(body, slots, guards, known, name)?
+                } else {
+                    let one = self.graph.pool.integer(1);
+                    let indicator = self.graph.pool.sum(&[], own.iter().cloned(), one);
+                    let indicator = self.parameter(indicator, slots);
+                    let both: Vec<Guard> = guards.iter().cloned().chain(own).collect();
+                    let body = self.slot_node(body, slots, &both, &mut FxHashMap::default(), name)?;
+                    self.graph.pool.mul(indicator, body)
+                };
+                total = self.graph.pool.add(total, term);
+            }
+            total
         } else {
             let mut children: smallvec::SmallVec<[ExprId; 2]> = smallvec![];
             netsor_ir::expr::for_each_child(&node, |child| children.push(child));
             let mut new: smallvec::SmallVec<[ExprId; 2]> = smallvec![];
             for child in children {
                 new.push(stacker::maybe_grow(64 * 1024, 4 * 1024 * 1024, || {
-                    self.slot_node(child, slots, known, name)
+                    self.slot_node(child, slots, guards, known, name)
                 })?);
             }
             let pool = &mut self.graph.pool;
@@ -148,8 +164,15 @@ impl Deriver<'_> {
     }
 
     /// A linear form: its constant part stays in the integrand, its random part becomes a slot.
-    fn slot(&mut self, form: ExprId, slots: &mut Slots, name: &str) -> Result<ExprId, LimitError> {
+    fn slot(
+        &mut self,
+        form: ExprId,
+        slots: &mut Slots,
+        guards: &[Guard],
+        name: &str,
+    ) -> Result<ExprId, LimitError> {
         let (constant, random) = self.split_form(form, name)?;
+        let random = self.graph.pool.sum(&[], guards.iter().cloned(), random);
         let constant = if self.graph.pool.is_zero(constant) { None } else { Some(self.parameter(constant, slots)) };
         let slot = if self.graph.pool.is_zero(random) {
             None
@@ -202,8 +225,8 @@ impl Deriver<'_> {
         Ok(facts)
     }
 
-    /// A nonlinear sum inside a function, written out term by term.
-    fn enumerate(&mut self, sum: &netsor_ir::expr::Sum, name: &str) -> Result<ExprId, LimitError> {
+    /// The terms of a nonlinear sum inside a function, each with the guards that the value's own index decides.
+    fn enumerate(&mut self, sum: &Sum, name: &str) -> Result<Vec<(Vec<Guard>, ExprId)>, LimitError> {
         let opened = self.graph.pool.open(sum, &mut self.expander.fresh);
         let mut partial = vec![(opened.guards.to_vec(), opened.body)];
         for &(variable, axis) in &opened.variables {
@@ -212,8 +235,8 @@ impl Deriver<'_> {
             for (guards, body) in partial {
                 for position in 0..size {
                     let fix = |i: Index| if i == variable { Index::At(position) } else { i };
-                    let guards: Vec<_> = guards.iter().map(|g| g.map(fix)).collect();
-                    if guards.iter().all(|g| g.truth() != netsor_ir::index::Truth::Never) {
+                    let guards: Vec<Guard> = guards.iter().map(|g| g.map(fix)).collect();
+                    if guards.iter().all(|g| g.truth() != Truth::Never) {
                         next.push((guards, self.graph.pool.map_indices(body, &mut |i| fix(i))));
                     }
                 }
@@ -223,13 +246,9 @@ impl Deriver<'_> {
             }
             partial = next;
         }
-        let mut total = self.graph.pool.integer(0);
-        for (guards, body) in partial {
-            if guards.iter().any(|g| g.truth() == netsor_ir::index::Truth::Depends) {
-                return Err(LimitError::NonlinearSum { name: name.to_owned() });
-            }
-            total = self.graph.pool.add(total, body);
+        for (guards, _) in &mut partial {
+            guards.retain(|g| g.truth() != Truth::Always);
         }
-        Ok(total)
+        Ok(partial)
     }
 }
