@@ -103,7 +103,32 @@ fn code_of(error: &anyhow::Error) -> ExitCode {
     }
     match error.downcast_ref::<source::SourceError>() {
         Some(problems) => eprintln!("{}", problems.render(std::io::stderr().is_terminal())),
-        None => eprintln!("error: {error:#}"),
+        None => eprintln!("error: {}", chain(error)),
     }
     ExitCode::from(2)
+}
+
+/// An error and its causes in one line; a cause that the message before it has already told is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = anyhow::anyhow!("no such file");
+        assert_eq!(chain(&cause.context("reading a: no such file").context("in b")), "in b: reading a: no such file");
+        assert_eq!(chain(&anyhow::anyhow!("c").context("b").context("a")), "a: b: c");
+    }
 }

@@ -1,6 +1,6 @@
 //! Kernel matrices of networks between the points of data sets, by compiled plans.
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use netsor_data::Matrix;
 use netsor_ir::Network;
 use netsor_ir::transform::kernels;
@@ -12,7 +12,7 @@ use netsor_predict::Mat;
 use crate::output;
 use crate::task::input;
 
-/// The kernels of the first output (its first component) between rows and columns.
+/// The kernels of the output (its first component) between rows and columns.
 pub(crate) struct Matrices {
     /// The tangent kernel.
     pub(crate) ntk: Mat<f64>,
@@ -28,7 +28,13 @@ pub(crate) fn kernel_matrices(
 ) -> anyhow::Result<Matrices> {
     let kernels = kernels(network)?;
     let program = &kernels.program;
-    let output = kernels.outputs.first().ok_or_else(|| anyhow!("`{}` has no output", program.name))?;
+    let [output] = &kernels.outputs[..] else {
+        bail!(
+            "`{}` has {} outputs, and a kernel matrix has one; leave one in the text",
+            program.name,
+            kernels.outputs.len()
+        );
+    };
     let mut deriver = Deriver::new(program);
     let n_axes = output.indices.len();
     let mut queries = vec![Query::component("ntk", deriver.scalar(output.ntk)?, n_axes, &[], &[])];

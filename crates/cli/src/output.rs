@@ -34,6 +34,11 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     netsor_lab::files::write_atomically(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
+/// A row of a matrix, with eight decimals.
+pub(crate) fn row(entries: &[f64]) -> String {
+    entries.iter().map(|x| format!("{x:>13.8}")).collect::<Vec<_>>().join(" ") + "\n"
+}
+
 /// A table with the given head: as wide as the terminal, or as its contents when nobody reads it there.
 pub(crate) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();

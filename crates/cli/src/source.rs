@@ -50,8 +50,8 @@ impl SourceArgs {
     }
 }
 
-/// The only network of a file.
-pub(crate) fn read_network(path: &Path) -> anyhow::Result<Network> {
+/// The only network of a file, or the one of this name.
+pub(crate) fn read_network(path: &Path, name: Option<&str>) -> anyhow::Result<Network> {
     let mut networks: Vec<Network> = items_of(path)?
         .into_iter()
         .filter_map(|item| match item {
@@ -59,9 +59,13 @@ pub(crate) fn read_network(path: &Path) -> anyhow::Result<Network> {
             Item::Program(_) => None,
         })
         .collect();
-    match networks.len() {
-        1 => Ok(networks.swap_remove(0)),
-        found => bail!("{}: expected one network, found {found}", path.display()),
+    let names: Vec<String> = networks.iter().map(|network| network.program.name.clone()).collect();
+    networks.retain(|network| name.is_none_or(|name| network.program.name == name));
+    match (networks.len(), name) {
+        (1, _) => Ok(networks.swap_remove(0)),
+        (0, Some(name)) => bail!("{} has no network `{name}`; its networks: {}", path.display(), list(&names)),
+        (0, None) => bail!("{} has no network", path.display()),
+        _ => bail!("{} has several networks; choose one with --item: {}", path.display(), list(&names)),
     }
 }
 
@@ -99,7 +103,8 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
         std::fs::read(path).with_context(|| format!("reading {}", path.display()))?
     };
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
+        // Some editors begin a file with a byte order mark.
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
         Err(error) => bail!("{}: not UTF-8 at byte {}", path.display(), error.utf8_error().valid_up_to()),
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct DatasetArgs {
     /// How inputs are scaled; the scale is taken from the training points
     #[arg(long, default_value = "sphere")]
     scale: Scale,
-    /// Seed of the split into training and test points
+    /// Seed of the split into training and test points, where there is one
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     split_seed: u64,
 }
@@ -61,7 +61,9 @@ impl DatasetArgs {
                 Some(text) => text.parse().map_or_else(|_| Column::Name(text.clone()), Column::Index),
             };
             let target = if self.regression { Target::Values(vec![column]) } else { Target::Class(column) };
-            netsor_data::load_csv(path, &CsvOptions { target, ..CsvOptions::default() })?
+            let dataset = netsor_data::load_csv(path, &CsvOptions { target, ..CsvOptions::default() })?;
+            refuse_numbers_as_classes(&dataset)?;
+            dataset
         };
         Ok(if dataset.labels().is_some() { dataset.encoded(Encoding::Centred)? } else { dataset })
     }
@@ -82,17 +84,53 @@ impl DatasetArgs {
         let test = split.test.select(&(0..n_test).collect::<Vec<_>>())?;
         let (train, test) =
             if split.train.labels().is_some() { (split.train, test) } else { standard(&split.train, &test)? };
-        let scaling = match self.scale {
-            Scale::None => return Ok(Split { train, test }),
-            Scale::Sphere if train.image_shape().is_some() => Scaling::unit_range(train.inputs()),
-            Scale::Standard | Scale::Sphere => Scaling::standard(train.inputs()),
-        };
-        let (train, test) = (train.scaled(&scaling)?, test.scaled(&scaling)?);
-        Ok(match self.scale {
-            Scale::Sphere => Split { train: train.on_sphere()?, test: test.on_sphere()? },
-            _ => Split { train, test },
-        })
+        let scaling = self.scaling(&train);
+        Ok(Split { test: self.scaled(test, scaling.as_ref())?, train: self.scaled(train, scaling.as_ref())? })
     }
+
+    /// The first points in the order of the file, or all of them, scaled among themselves; targets are left alone.
+    pub(crate) fn first(&self, n_points: Option<usize>) -> anyhow::Result<Dataset> {
+        let all = self.load()?;
+        let n = n_points.unwrap_or(all.n_points());
+        if n == 0 || all.n_points() < n {
+            bail!("{n} points: {} has 1 to {}", self.on, all.n_points());
+        }
+        let points = all.select(&(0..n).collect::<Vec<_>>())?;
+        let scaling = self.scaling(&points);
+        self.scaled(points, scaling.as_ref())
+    }
+
+    /// What takes the inputs of these points to their range or to mean 0 and variance 1; nothing with `--scale none`.
+    fn scaling(&self, points: &Dataset) -> Option<Scaling> {
+        match self.scale {
+            Scale::None => None,
+            Scale::Sphere if points.image_shape().is_some() => Some(Scaling::unit_range(points.inputs())),
+            Scale::Standard | Scale::Sphere => Some(Scaling::standard(points.inputs())),
+        }
+    }
+
+    fn scaled(&self, points: Dataset, scaling: Option<&Scaling>) -> anyhow::Result<Dataset> {
+        let Some(scaling) = scaling else { return Ok(points) };
+        let points = points.scaled(scaling)?;
+        Ok(if let Scale::Sphere = self.scale { points.on_sphere()? } else { points })
+    }
+}
+
+/// Refuses classes that look like measurements: fractions, or numbers of which most occur once.
+fn refuse_numbers_as_classes(dataset: &Dataset) -> anyhow::Result<()> {
+    let Some(labels) = dataset.labels() else { return Ok(()) };
+    let Some(numbers) = labels.names().iter().map(|name| name.parse().ok()).collect::<Option<Vec<f64>>>() else {
+        return Ok(());
+    };
+    let classes = numbers.len();
+    if numbers.iter().any(|x| x.fract() != 0.0) || (10 < classes && dataset.n_points() < 2 * classes) {
+        bail!(
+            "{}: the target has {classes} different numbers on {} points; if they are no classes, add --regression",
+            dataset.name(),
+            dataset.n_points()
+        );
+    }
+    Ok(())
 }
 
 /// Targets with mean 0 and variance 1 over the training points, so that no kernel has to learn their mean and errors are
@@ -111,20 +149,23 @@ fn standard(train: &Dataset, test: &Dataset) -> anyhow::Result<(Dataset, Dataset
 pub(crate) struct ArchitectureArgs {
     /// File with a network; its first data axis is the batch
     network: Option<PathBuf>,
+    /// The network of this name, if the file has several
+    #[arg(long, value_name = "NAME", requires = "network")]
+    item: Option<String>,
     /// An architecture of the library instead of a file
     #[arg(long, value_name = "NAME", conflicts_with = "network")]
     zoo: Option<Zoo>,
-    /// Hidden layers
-    #[arg(long, value_name = "LAYERS", default_value_t = 2)]
+    /// Hidden layers (mlp and conv only)
+    #[arg(long, value_name = "LAYERS", default_value_t = 2, conflicts_with = "network")]
     depth: u32,
     /// Activation: relu, tanh, erf, gelu, ...
-    #[arg(long, default_value = "relu", value_parser = activation)]
+    #[arg(long, default_value = "relu", value_parser = activation, conflicts_with = "network")]
     activation: Activation,
     /// Standard deviation of weights, relative to 1 / sqrt(fan-in)
-    #[arg(long, value_name = "STD", default_value_t = std::f64::consts::SQRT_2)]
+    #[arg(long, value_name = "STD", default_value_t = std::f64::consts::SQRT_2, conflicts_with = "network")]
     w_std: f64,
     /// Standard deviation of biases (mlp only); 0 for none
-    #[arg(long, value_name = "STD", default_value_t = 0.0)]
+    #[arg(long, value_name = "STD", default_value_t = 0.0, conflicts_with = "network")]
     b_std: f64,
 }
 
@@ -150,8 +191,11 @@ impl ArchitectureArgs {
         let dim = u32::try_from(features)?;
         let n_outputs = u32::try_from(outputs)?;
         let (activation, w_std) = (self.activation, self.w_std);
+        if self.b_std != 0.0 && !matches!(self.zoo, None | Some(Zoo::Mlp)) {
+            bail!("--b-std {}: only --zoo mlp has biases", self.b_std);
+        }
         let network = match (&self.network, self.zoo) {
-            (Some(path), _) => source::read_network(path)?,
+            (Some(path), _) => source::read_network(path, self.item.as_deref())?,
             (None, None | Some(Zoo::Mlp)) => {
                 let (hidden, b_std) = (self.depth, self.b_std);
                 Mlp { inputs: 1, dim, hidden, outputs: n_outputs, activation, w_std, b_std }.network()?
@@ -171,8 +215,7 @@ impl ArchitectureArgs {
             (Some(path), _) => path.display().to_string(),
             (None, zoo) => {
                 let zoo = format!("{:?}", zoo.unwrap_or(Zoo::Mlp)).to_lowercase();
-                let activation = format!("{:?}", self.activation).to_lowercase();
-                format!("{zoo}, {} x {activation}", self.depth)
+                format!("{zoo}, {} x {}", self.depth, self.activation.name())
             }
         }
     }

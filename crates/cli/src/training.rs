@@ -112,9 +112,17 @@ impl RuleArgs {
         Ok(verify_network(network)?)
     }
 
-    pub(crate) fn optimizer(&self) -> Optimizer {
+    /// # Errors
+    /// If an option is given that the optimiser does not have.
+    pub(crate) fn optimizer(&self) -> anyhow::Result<Optimizer> {
         let lambda = self.weight_decay;
-        match self.optimizer {
+        Ok(match self.optimizer {
+            OptimizerName::Adam if self.momentum != 0.0 => {
+                bail!(
+                    "--momentum {}: adam has moments of its own; leave it out, or take --optimizer sgd",
+                    self.momentum
+                )
+            }
             OptimizerName::Sgd => {
                 let decay = if lambda == 0.0 { Decay::None } else { Decay::Coupled(lambda) };
                 Optimizer { rule: Rule::Sgd { momentum: self.momentum }, decay }
@@ -123,7 +131,7 @@ impl RuleArgs {
                 let decay = if lambda == 0.0 { Decay::None } else { Decay::Decoupled(lambda) };
                 Optimizer { rule: Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: self.epsilon }, decay }
             }
-        }
+        })
     }
 
     /// The loss for outputs of this many components.

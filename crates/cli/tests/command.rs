@@ -140,7 +140,9 @@ fn bad_inputs_end_with_code_two() {
     assert!(bad(&["show", "no/such/file.netsor"]).contains("no/such/file.netsor"));
     assert!(bad(&["limit", "examples/figure1.netsor"]).contains("`mlp`, `rnn`"));
     assert!(bad(&["limit", "examples/mlp.netsor", "--item", "rnn"]).contains("`mlp2`"));
-    assert!(bad(&["limit", "examples/mlp.netsor", "--data", "xi=[1,2]"]).contains("expected 12 numbers, found 2"));
+    assert!(bad(&["limit", "examples/mlp.netsor", "--data", "xi=[1,2]"]).contains("expected 4 x 3 numbers, found 2"));
+    let turned = bad(&["limit", "examples/tied.netsor", "--data", "xi=[[1,0,1],[1,2,2]]"]);
+    assert!(turned.contains("expected 3 x 2 numbers, found 2 x 3"), "{turned}");
     assert!(bad(&["limit", "examples/mlp.netsor", "--data", "x=[1]"]).contains("it has `xi`"));
     assert!(bad(&["limit", "examples/mlp.netsor", "--data", "xi=[1,"]).contains("not a list"));
     assert!(bad(&["limit", "examples/square.netsor", "--moment", "a"]).contains("two names"));
@@ -154,6 +156,24 @@ fn bad_inputs_end_with_code_two() {
     bad(&["nonsense"]);
     let output = with_stdin(&["show", "-"], "");
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// Options that would be ignored are refused.
+#[test]
+fn options_that_do_not_apply_are_refused() {
+    let error = |command: &str| bad(&command.split_whitespace().collect::<Vec<_>>());
+    assert!(error("kernel examples/mlp.netsor --on iris --activation tanh").contains("--activation"));
+    assert!(error("kernel --zoo tied --on iris --b-std 1").contains("only --zoo mlp"));
+    assert!(error("train --on iris --optimizer adam --momentum 0.9").contains("--optimizer sgd"));
+    assert!(error("train --on iris --schedule cosine --warmup 6 --epochs 2").contains("the run has 4 steps"));
+    assert!(error("train --on iris --n-train 150").contains("expected 1 to 149"));
+    assert!(error("tune --on diabetes --by rate:v --n-train 10").contains("--kind ntk"));
+    assert!(error("kernel examples/figure1.netsor --on iris").contains("--item: `mlp`, `rnn`"));
+    assert!(error("kernel examples/figure1.netsor --item no --on iris").contains("no network `no`"));
+    let file = std::env::temp_dir().join(format!("netsor-measured-{}.csv", std::process::id()));
+    std::fs::write(&file, "a,b\n1,2.5\n2,3.5\n3,4.5\n").unwrap();
+    assert!(error(&format!("predict --on {}", file.display())).contains("add --regression"));
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[test]

@@ -72,41 +72,17 @@ impl Activation {
         })
     }
 
-    /// The activation as a layer of a list.
-    pub fn layer(self) -> Layer {
-        let name = match self {
-            Self::Identity => return Layer::Identity {},
-            Self::LeakyRelu { slope } => return Layer::LeakyRelu { alpha: slope },
-            Self::Relu => return Layer::Relu {},
-            Self::Abs => return Layer::Abs {},
-            Self::Sign => return Layer::Sign {},
-            Self::Erf => return Layer::Erf { a: 1.0, b: 1.0, c: 0.0 },
-            Self::Gelu => return Layer::Gelu {},
-            Self::Sin => return Layer::Sin { a: 1.0, b: 1.0, c: 0.0 },
-            Self::Cos => return Layer::Cos { a: 1.0, b: 1.0, c: 0.0 },
-            Self::Exp => return Layer::Exp { a: 1.0, b: 1.0 },
-            Self::Tanh => "tanh",
-            Self::Sigmoid => "sigmoid",
-            Self::Softplus => "softplus",
-            Self::Silu => "silu",
-            Self::Elu => "elu",
-            Self::Step => "step",
-        };
-        Layer::Elementwise { function: name.to_owned() }
+    /// Its name, which [`Activation::from_name`] reads.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.func().map_or("identity", Func::name)
     }
 
-    /// The activation applied to an expression.
-    ///
-    /// # Errors
-    /// If a parameter of the activation is not finite.
-    pub fn apply(self, exprs: &mut Exprs, x: ExprId) -> Result<ExprId, ZooError> {
-        let func = match self {
-            Self::Identity => return Ok(x),
-            Self::LeakyRelu { slope } => {
-                let slope = from_f64(slope).ok_or(ZooError::NotFinite { what: "slope", value: slope })?;
-                let slope = exprs.constant(slope);
-                return Ok(exprs.apply2(Func::LeakyRelu, x, slope));
-            }
+    /// The function of the language; `None` for the identity.
+    fn func(self) -> Option<Func> {
+        Some(match self {
+            Self::Identity => return None,
+            Self::LeakyRelu { .. } => Func::LeakyRelu,
             Self::Relu => Func::Relu,
             Self::Abs => Func::Abs,
             Self::Tanh => Func::Tanh,
@@ -121,7 +97,41 @@ impl Activation {
             Self::Exp => Func::Exp,
             Self::Step => Func::Step,
             Self::Sign => Func::Sign,
-        };
-        Ok(exprs.apply(func, x))
+        })
+    }
+
+    /// The activation as a layer of a list.
+    pub fn layer(self) -> Layer {
+        match self {
+            Self::Identity => Layer::Identity {},
+            Self::LeakyRelu { slope } => Layer::LeakyRelu { alpha: slope },
+            Self::Relu => Layer::Relu {},
+            Self::Abs => Layer::Abs {},
+            Self::Sign => Layer::Sign {},
+            Self::Erf => Layer::Erf { a: 1.0, b: 1.0, c: 0.0 },
+            Self::Gelu => Layer::Gelu {},
+            Self::Sin => Layer::Sin { a: 1.0, b: 1.0, c: 0.0 },
+            Self::Cos => Layer::Cos { a: 1.0, b: 1.0, c: 0.0 },
+            Self::Exp => Layer::Exp { a: 1.0, b: 1.0 },
+            Self::Tanh | Self::Sigmoid | Self::Softplus | Self::Silu | Self::Elu | Self::Step => {
+                Layer::Elementwise { function: self.name().to_owned() }
+            }
+        }
+    }
+
+    /// The activation applied to an expression.
+    ///
+    /// # Errors
+    /// If a parameter of the activation is not finite.
+    pub fn apply(self, exprs: &mut Exprs, x: ExprId) -> Result<ExprId, ZooError> {
+        Ok(match (self, self.func()) {
+            (_, None) => x,
+            (Self::LeakyRelu { slope }, Some(func)) => {
+                let slope = from_f64(slope).ok_or(ZooError::NotFinite { what: "slope", value: slope })?;
+                let slope = exprs.constant(slope);
+                exprs.apply2(func, x, slope)
+            }
+            (_, Some(func)) => exprs.apply(func, x),
+        })
     }
 }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use netsor_finite::{
-    CoordinateSize, Float, Inputs, Options, Order, Rate, Trainer, Training, coordinate_sizes, watched,
+    CoordinateSize, Decay, Float, Inputs, Optimizer, Options, Order, Rate, Rule, Trainer, Training, coordinate_sizes,
+    watched,
 };
 use netsor_ir::exponents::{NetworkExponents, NoExponents, UpdateRule};
 use netsor_ir::number::power_to_f64;
@@ -91,7 +92,7 @@ fn check<T: Float>(args: &CoordcheckArgs) -> anyhow::Result<ExitCode> {
     let (features, n_outputs) = (split.train.n_features(), split.train.n_outputs());
     let network = args.rule.network(&*args.architecture.network(features, n_outputs, args.batch)?)?;
     let inputs = Inputs::new().with(input(&network.program)?, split.train.inputs().as_slice().to_vec());
-    let loss = args.rule.loss(n_outputs)?;
+    let (loss, optimizer) = (args.rule.loss(n_outputs)?, args.rule.optimizer()?);
     // The mean over the batch.
     let rate = Rate::Constant(args.rule.learning_rate / args.batch as f64);
     let targets = vec![loss.targets(&split.train)?];
@@ -106,7 +107,7 @@ fn check<T: Float>(args: &CoordcheckArgs) -> anyhow::Result<ExitCode> {
             return Err(Interrupted.into());
         }
         let trainer = Trainer::<T>::new(&network, &inputs, Options::new(n, seed))?;
-        let mut trainer = trainer.with_optimizer(args.rule.optimizer())?;
+        let mut trainer = trainer.with_optimizer(optimizer)?;
         let sizes = coordinate_sizes(&mut trainer, &training, &values)?;
         bar.inc(1);
         Ok(sizes)
@@ -115,7 +116,7 @@ fn check<T: Float>(args: &CoordcheckArgs) -> anyhow::Result<ExitCode> {
     let rows: Vec<Vec<Vec<CoordinateSize>>> = (0..args.seeds).map(of_seed).collect::<Result<_, _>>()?;
     bar.finish_and_clear();
 
-    let exponents = exponents(args, &network);
+    let exponents = exponents(&optimizer, &network);
     let lines = lines(args, &network, exponents.as_ref().ok(), &values, &rows)?;
     if let Some(path) = &args.figure {
         output::write_file(path, draw::standalone(&figure(args, &lines)).as_bytes())?;
@@ -126,13 +127,12 @@ fn check<T: Float>(args: &CoordcheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What the theory says of the network.
-fn exponents(args: &CoordcheckArgs, network: &Network) -> Result<NetworkExponents, NoExponents> {
-    let optimizer = args.rule.optimizer();
+fn exponents(optimizer: &Optimizer, network: &Network) -> Result<NetworkExponents, NoExponents> {
     let rule = match optimizer.rule {
-        netsor_finite::Rule::Sgd { .. } => UpdateRule::GradientDescent,
-        netsor_finite::Rule::Adam { .. } => UpdateRule::Adam,
+        Rule::Sgd { .. } => UpdateRule::GradientDescent,
+        Rule::Adam { .. } => UpdateRule::Adam,
     };
-    NetworkExponents::of(network, rule, optimizer.decay != netsor_finite::Decay::None)
+    NetworkExponents::of(network, rule, optimizer.decay != Decay::None)
 }
 
 /// The sizes at the start, then the changes in the first step and in the last.

@@ -22,7 +22,11 @@ Examples:
   netsor kernel examples/mlp.netsor --on points.csv --regression --kind nngp --out nngp.csv
   netsor kernel --on diabetes --activation erf --b-std 0.5 --n-points 200 --derivative biases --out slope.npy
 
-Rows and columns are the first points of the shuffled data set (--split-seed).";
+Rows and columns are the first points in the order of the file; the column of the target is left out (--target). Without
+--out a matrix of up to 8 points is printed, and --json prints any.";
+
+/// The most points of a matrix that is printed.
+const MAX_PRINTED: usize = 8;
 
 /// Compute the kernel matrix of an infinitely wide network over a data set
 #[derive(Args)]
@@ -38,7 +42,7 @@ pub(crate) struct KernelArgs {
     /// The derivative in a hyper-parameter instead: weights, biases, rate:NAME, NAME or NAME=NUMBER, as for `tune --by`
     #[arg(long, value_name = "NAME")]
     derivative: Option<String>,
-    /// Number of points; all but one by default
+    /// Number of points, from the start of the data; all by default
     #[arg(long, value_name = "POINTS")]
     n_points: Option<usize>,
     /// Where to write the matrix: a name that ends in .npy or .csv
@@ -63,8 +67,8 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
     if let Some(other) = ending.filter(|e| !["npy", "csv"].contains(e)) {
         bail!("--out: expected a name that ends in .npy or .csv, found `.{other}`");
     }
-    let split = args.dataset.split(args.n_points, args.n_points.map(|_| 1))?;
-    let points = split.train.inputs();
+    let dataset = args.dataset.first(args.n_points)?;
+    let points = dataset.inputs();
     let (n, features) = (points.n_rows(), points.n_cols());
     let network = args.architecture.network(features, 1, 1)?;
     let entries = match &args.derivative {
@@ -92,16 +96,21 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
     let (mut kind, name) = (format!("{:?}", args.kind).to_lowercase(), args.architecture.name());
     if args.json {
         output::emit_json(&json!({
-            "network": name, "kind": kind, "derivative": args.derivative, "points": n, "mean_diagonal": mean_diagonal, "least": least, "largest": most,
-            "file": args.out,
+            "network": name, "kind": kind, "derivative": args.derivative, "points": n, "mean_diagonal": mean_diagonal,
+            "least": least, "largest": most, "file": args.out,
+            "matrix": args.out.is_none().then(|| entries.chunks(n).collect::<Vec<_>>()),
         }))?;
     } else {
         if let Some(by) = &args.derivative {
             kind = format!("derivative in {by} of the {kind}");
         }
-        let file = args.out.as_ref().map_or_else(String::new, |path| format!("written to {}\n", path.display()));
+        let after = match &args.out {
+            Some(path) => format!("written to {}\n", path.display()),
+            None if n <= MAX_PRINTED => entries.chunks(n).map(output::row).collect(),
+            None => String::new(),
+        };
         output::emit(&format!(
-            "{kind} of {name} on {n} points: mean of the diagonal {}, entries {} to {}\n{file}",
+            "{kind} of {name} on {n} points: mean of the diagonal {}, entries {} to {}\n{after}",
             format::number(mean_diagonal),
             format::number(least),
             format::number(most)

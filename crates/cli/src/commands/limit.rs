@@ -297,8 +297,7 @@ fn as_matrix(entries: &[&Number]) -> String {
     let error = entries.iter().map(|n| n.error).fold(0.0, f64::max);
     let mut out = format!("\n{} (errors at most {error:.1e})\n", entries.first().map_or("", |n| n.name.as_str()));
     for row in entries.chunk_by(|a, b| a.at[0] == b.at[0]) {
-        let row: Vec<String> = row.iter().map(|n| format!("{:>13.8}", n.value)).collect();
-        out.push_str(&format!("{}\n", row.join(" ")));
+        out.push_str(&output::row(&row.iter().map(|n| n.value).collect::<Vec<_>>()));
     }
     out
 }

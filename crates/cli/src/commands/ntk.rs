@@ -169,7 +169,7 @@ impl<'a> Trained<'a> {
         let Self { args, .. } = self;
         let options = Options::new(args.width, args.seed.wrapping_add(draw as u64));
         let trainer = Trainer::<T>::new(self.network, self.inputs, options)?;
-        let mut trainer = trainer.with_optimizer(args.rule.optimizer())?;
+        let mut trainer = trainer.with_optimizer(args.rule.optimizer()?)?;
         if let (Some(bytes), Some(path)) = (&self.checkpoint, &args.checkpoint) {
             trainer.restore_parameters(bytes).with_context(|| path.display().to_string())?;
         }

@@ -155,10 +155,13 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         }
         output::emit_json(&value)?;
     } else {
-        let mut rows = output::table(&["model", "chosen", "test error", "test accuracy"]);
+        let mut head = vec!["model", "chosen", "test error"];
+        head.extend(scored.iter().any(|s| s.test_accuracy.is_some()).then_some("test accuracy"));
+        let mut rows = output::table(&head);
         for s in &scored {
-            let accuracy = s.test_accuracy.map_or_else(String::new, |a| format!("{:.1} %", 100.0 * a));
-            rows.add_row([s.model.clone(), s.chosen.clone(), format::number(s.test_error), accuracy]);
+            let mut row = vec![s.model.clone(), s.chosen.clone(), format::number(s.test_error)];
+            row.extend(s.test_accuracy.map(|a| format!("{:.1} %", 100.0 * a)));
+            rows.add_row(row);
         }
         output::emit(&format!(
             "{}: {n} training points, {} test points, {features} features\n{rows}\n",

@@ -62,9 +62,9 @@ pub(crate) struct TrainArgs {
     /// Passes over the training points
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     epochs: usize,
-    /// Points in a batch
-    #[arg(long, value_name = "POINTS", default_value_t = 64)]
-    batch: usize,
+    /// Points in a batch; 64 by default, or all if there are fewer
+    #[arg(long, value_name = "POINTS", conflicts_with = "flow")]
+    batch: Option<usize>,
     /// Training points; four fifths by default
     #[arg(long, value_name = "POINTS")]
     n_train: Option<usize>,
@@ -124,7 +124,7 @@ fn train<T: Float>(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let split = args.dataset.split(args.n_train, args.n_test)?;
     let (n, features, n_outputs) = (split.train.n_points(), split.train.n_features(), split.train.n_outputs());
     // A flow has one batch.
-    let batch = if args.flow { n } else { args.batch };
+    let batch = if args.flow { n } else { args.batch.unwrap_or(n.min(64)) };
     if batch == 0 || n < batch {
         bail!("--batch {batch}: expected 1 to {n}, the number of training points");
     }
@@ -135,13 +135,17 @@ fn train<T: Float>(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let first = split.train.inputs().as_slice()[..batch * features].to_vec();
     let inputs = Inputs::new().with(input(&network.program)?, first);
     let trainer = Trainer::<T>::new(&network, &inputs, Options::new(args.width, args.seed))?;
-    let mut trainer = trainer.with_optimizer(args.rule.optimizer())?;
+    let mut trainer = trainer.with_optimizer(args.rule.optimizer()?)?;
     let outputs = trainer.outputs()?;
     if outputs.len() != 1 || outputs[0].len() != batch * n_outputs {
         bail!("`{}` must have one output of {n_outputs} numbers for each of the inputs", network.program.name);
     }
     let loss = args.rule.loss(n_outputs)?;
     let epochs = Epochs { examples: n, batch, seed: Some(args.seed) };
+    let steps = args.epochs * epochs.steps();
+    if args.schedule != Schedule::Constant && 0 < args.warmup && steps <= args.warmup {
+        bail!("--warmup {}: the run has {steps} steps, which leaves none for --schedule", args.warmup);
+    }
     let flow = if args.flow { format!(", flow to time {}", args.time) } else { String::new() };
     let note = format!(
         "{} points of {features} features in batches of {}, {:?} over {} epochs after {}, {}{flow}",
@@ -159,7 +163,7 @@ fn train<T: Float>(args: &TrainArgs) -> anyhow::Result<ExitCode> {
 
 /// Refuses what a flow does not have.
 fn check_flow(args: &TrainArgs) -> anyhow::Result<()> {
-    let optimizer = args.rule.optimizer();
+    let optimizer = args.rule.optimizer()?;
     if optimizer.rule != (Rule::Sgd { momentum: 0.0 }) || optimizer.decay != Decay::None {
         bail!("--flow follows the gradient: it has no momentum, no weight decay and no adam");
     }

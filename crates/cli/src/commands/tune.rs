@@ -163,7 +163,13 @@ impl Request {
     }
 
     /// The kernel as a function of these numbers, and the data value that its inputs are given for.
+    ///
+    /// # Errors
+    /// If a learning rate is asked for and the kernel has none.
     pub(crate) fn kernel(&self, network: &Network, kind: KernelKind) -> anyhow::Result<(TunableKernel, ValueId)> {
+        if let (KernelKind::Nngp, Some(knob)) = (kind, self.knobs.iter().find(|k| k.name.starts_with("rate:"))) {
+            bail!("{}: the NNGP kernel knows no learning rates; add --kind ntk", knob.name);
+        }
         let tunable = tunable(network, &self.hyper)?;
         let kernels = tunable.kernels()?;
         let which = match kind {
