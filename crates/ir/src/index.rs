@@ -5,7 +5,11 @@
 //! indices rather than a function from one to another, a gather, its transpose (a scatter) and their compositions are
 //! all written the same way, which is what keeps the language closed under back-propagation.
 
+mod assignments;
+
 use smallvec::SmallVec;
+
+pub use assignments::{for_each_assignment, for_each_assignment_of};
 
 /// One index of a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,126 +140,6 @@ impl Guard {
     }
 }
 
-/// Calls `f` with every assignment of `bound[base..base + sizes.len()]` that satisfies the guards, in lexicographic
-/// order. A variable that an equation determines from the ones before it is solved for, not searched.
-///
-/// Guards that mention an index without a value, neither in `at` nor in `bound`, are passed over.
-pub fn for_each_assignment(
-    sizes: &[u32],
-    guards: &[Guard],
-    base: usize,
-    at: &[u32],
-    bound: &mut Vec<u32>,
-    f: &mut dyn FnMut(&[u32]),
-) {
-    let mut conditions: SmallVec<[Condition; 4]> = SmallVec::new();
-    for guard in guards {
-        let Some(condition) = Condition::new(guard, base, sizes.len(), at, bound) else { continue };
-        match condition.last() {
-            Some(_) => conditions.push(condition),
-            None if holds(condition.relation, condition.constant) => {}
-            None => return,
-        }
-    }
-    search(0, sizes, &conditions, base, bound, f);
-}
-
-/// A guard over the searched variables, which are numbered by depth, with everything else in the constant.
-struct Condition {
-    relation: Relation,
-    terms: SmallVec<[(i64, usize); 4]>,
-    constant: i64,
-}
-
-impl Condition {
-    fn new(guard: &Guard, base: usize, depths: usize, at: &[u32], bound: &[u32]) -> Option<Self> {
-        let mut condition = Self { relation: guard.relation, terms: SmallVec::new(), constant: guard.constant };
-        for &(coefficient, index) in &guard.terms {
-            match index {
-                Index::Bound(b) if (base..base + depths).contains(&(b as usize)) => {
-                    condition.terms.push((coefficient, b as usize - base));
-                }
-                _ => condition.constant = multiply_add(coefficient, position(index, at, bound)?, condition.constant),
-            }
-        }
-        Some(condition)
-    }
-
-    /// The depth at which every variable has a value.
-    fn last(&self) -> Option<usize> {
-        self.terms.iter().map(|&(_, depth)| depth).max()
-    }
-
-    /// The coefficient of the variable at `depth`, and the sum of everything before it.
-    fn split(&self, depth: usize, values: &[u32]) -> (i64, i64) {
-        let mut coefficient = 0;
-        let mut sum = self.constant;
-        for &(c, d) in &self.terms {
-            if d == depth {
-                coefficient = c;
-            } else {
-                sum = multiply_add(c, values[d], sum);
-            }
-        }
-        (coefficient, sum)
-    }
-}
-
-fn holds(relation: Relation, sum: i64) -> bool {
-    match relation {
-        Relation::Eq => sum == 0,
-        Relation::Le => sum <= 0,
-        Relation::EqMod(modulus) => modulus != 0 && sum.rem_euclid(i64::from(modulus)) == 0,
-    }
-}
-
-fn search(
-    depth: usize,
-    sizes: &[u32],
-    conditions: &[Condition],
-    base: usize,
-    bound: &mut Vec<u32>,
-    f: &mut dyn FnMut(&[u32]),
-) {
-    if depth == sizes.len() {
-        f(bound);
-        return;
-    }
-    // The conditions that are decided here, as `coefficient * value + sum`.
-    let decided = conditions.iter().filter(|c| c.last() == Some(depth));
-    let mut here: SmallVec<[(Relation, i64, i64); 4]> = SmallVec::new();
-    let (mut first, mut end, mut step) = (0, i64::from(sizes[depth]), 1);
-    for condition in decided {
-        let (coefficient, sum) = condition.split(depth, &bound[base..]);
-        match condition.relation {
-            Relation::Eq => {
-                if sum.wrapping_rem(coefficient) != 0 {
-                    return;
-                }
-                let value = sum.wrapping_div(coefficient).saturating_neg();
-                (first, end) = (first.max(value), end.min(value.saturating_add(1)));
-            }
-            Relation::EqMod(modulus) if coefficient.abs() == 1 && modulus != 0 && step == 1 && first == 0 => {
-                first = coefficient.saturating_neg().saturating_mul(sum).rem_euclid(i64::from(modulus));
-                step = i64::from(modulus);
-            }
-            _ => {}
-        }
-        here.push((condition.relation, coefficient, sum));
-    }
-    let mut value = first;
-    while value < end {
-        if here
-            .iter()
-            .all(|&(relation, coefficient, sum)| holds(relation, coefficient.saturating_mul(value).saturating_add(sum)))
-        {
-            bound[base + depth] = value as u32;
-            search(depth + 1, sizes, conditions, base, bound, f);
-        }
-        value += step;
-    }
-}
-
 /// `coefficient * position + constant`, or the nearest number that fits.
 fn multiply_add(coefficient: i64, position: u32, constant: i64) -> i64 {
     coefficient.saturating_mul(i64::from(position)).saturating_add(constant)
@@ -273,56 +157,6 @@ pub fn position(index: Index, at: &[u32], bound: &[u32]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Guards that no verifier has seen: nothing overflows.
-    #[test]
-    fn absurd_coefficients_do_not_overflow() {
-        for relation in [Relation::Eq, Relation::Le, Relation::EqMod(3)] {
-            for coefficient in [i64::MIN, i64::MAX, -1, 1] {
-                let terms = [
-                    (coefficient, Index::At(u32::MAX)),
-                    (coefficient, Index::Bound(0)),
-                    (coefficient, Index::Bound(0)),
-                ];
-                let guard = Guard::new(relation, terms, i64::MIN).map(|i| i);
-                let mut bound = vec![0];
-                for_each_assignment(&[3], &[guard], 0, &[], &mut bound, &mut |_| ());
-            }
-        }
-    }
-
-    /// Against trying every assignment.
-    #[test]
-    fn assignments_are_those_that_satisfy_the_guards() {
-        let bound = Index::Bound;
-        let (at, sizes) = ([3, 1], [4, 3, 5]);
-        let guards = [
-            Guard::new(Relation::Eq, [(1, bound(3)), (-2, bound(1)), (-1, bound(2))], 1),
-            Guard::new(Relation::Eq, [(2, bound(2)), (-1, Index::Var(1))], -1),
-            Guard::new(Relation::Eq, [(2, bound(2)), (-1, Index::Var(1))], 0),
-            Guard::new(Relation::Le, [(1, bound(1)), (-1, bound(3))], 0),
-            Guard::new(Relation::EqMod(3), [(1, bound(3)), (-1, bound(1)), (1, Index::Var(0))], 1),
-            Guard::new(Relation::EqMod(2), [(3, bound(2)), (1, bound(0))], 0),
-            Guard::new(Relation::Le, [(1, Index::Var(0))], -3),
-            Guard::new(Relation::Le, [(1, Index::Var(0))], -2),
-            Guard::new(Relation::Eq, [(1, bound(2)), (1, Index::Var(7))], 0),
-        ];
-        for chosen in 0..1usize << guards.len() {
-            let chosen: Vec<Guard> =
-                guards.iter().enumerate().filter(|(k, _)| chosen >> k & 1 == 1).map(|(_, g)| g.clone()).collect();
-            let mut expected = Vec::new();
-            for flat in 0..sizes.iter().product::<u32>() {
-                let values = vec![1, flat / 15, flat / 5 % 3, flat % 5];
-                let fix = |i: Index| position(i, &at, &values).map_or(i, Index::At);
-                if chosen.iter().all(|g| g.map(fix).truth() != Truth::Never) {
-                    expected.push(values);
-                }
-            }
-            let mut found = Vec::new();
-            for_each_assignment(&sizes, &chosen, 1, &at, &mut vec![1, 0, 0, 0], &mut |b| found.push(b.to_vec()));
-            assert_eq!(found, expected, "{chosen:?}");
-        }
-    }
 
     #[test]
     fn guards_are_canonical() {
