@@ -24,7 +24,8 @@ use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance};
 use plan::Plan;
 use rules::{Inner, Pieces, RANGE, ROWS, STENCIL, Table};
 
-/// Terms of Mehler's series are summed until their bound is below this share of the tolerance, and at least [`AIM`].
+/// So many terms of Mehler's series are summed that the power of the correlation is below this share of the tolerance,
+/// within the limits of [`AIM`]; what is left out has a bound of its own.
 const TAIL: f64 = 1e-3;
 
 /// The most nodes of a rule for one variable.
@@ -105,7 +106,8 @@ impl<'a> Conditional<'a> {
         // Accuracy costs nothing where there are few outer points.
         let most = if plan.outer.rank < 2 { least } else { most };
         let tail = (TAIL * tol.relative.max(tol.absolute)).clamp(least, most);
-        // The first coefficients may vanish, as those of an even function less its mean: the tail is small beside the next.
+        // The first coefficients may vanish, as those of an even function less its mean: then the remainders are as large as
+        // the functions.
         let terms = if r < tail { 1 } else { (libm::log(tail) / libm::log(r)).ceil() as usize + 3 };
         // A Hermite polynomial of order k has frequencies up to about sqrt(k).
         let mut step = std::f64::consts::TAU / (libm::sqrt(terms as f64) + 8.5);
@@ -155,6 +157,7 @@ impl<'a> Conditional<'a> {
                 if change <= 1e-2 * accepted * size {
                     (this.rules, this.pieces) = coarse;
                 }
+                let cut = mean_and_error(this.ends(&many).into_iter());
                 if 2 <= this.plan.outer.rank {
                     this.tables = [0, 1].map(|which| this.table(which, aim));
                 }
@@ -164,7 +167,7 @@ impl<'a> Conditional<'a> {
                 }
                 // What the finer rule misses itself is less than what refining changed.
                 let missed = mean_and_error(used.iter().zip(&fine).map(|(a, b)| (a - b).abs())) + change;
-                this.inner_error = missed + (tail + 4.0 * f64::EPSILON) * size;
+                this.inner_error = missed + cut + 4.0 * f64::EPSILON * size;
                 return Ok(Some(this));
             }
             if finest {
@@ -320,14 +323,46 @@ impl<'a> Conditional<'a> {
         out
     }
 
-    /// The coefficients `a_k` of one of the pair's functions at one outer point.
-    fn coefficients(&self, which: usize, points: &[&[f64]], at: usize, work: &mut Work, out: &mut Vec<f64>) {
+    /// A bound on what Mehler's series leaves out after its terms, at some outer points: by Cauchy and Schwarz
+    /// `|sum_{k >= K} r^k a_k b_k| <= |r|^K sqrt(E f^2 - sum_{k < K} a_k^2) sqrt(E g^2 - sum_{k < K} b_k^2)`.
+    fn ends(&self, slots: &[Vec<f64>]) -> Vec<f64> {
+        let columns: Vec<&[f64]> = slots.iter().map(Vec::as_slice).collect();
+        let mut ends = self.others(&columns, columns.first().map_or(1, |c| c.len()));
+        let power = self.plan.correlation.abs().powi(self.terms as i32);
+        let (mut work, mut a) = (Work::default(), Vec::new());
+        for (j, end) in ends.iter_mut().enumerate() {
+            *end = end.abs() * power;
+            for which in 0..2 {
+                let square = self.coefficients(which, &columns, j, &mut work, &mut a);
+                let rest = square - a.iter().map(|a| a * a).sum::<f64>();
+                // What rounding leaves of the difference is no remainder.
+                *end *= libm::sqrt(rest.max(4.0 * f64::EPSILON * square));
+            }
+        }
+        ends
+    }
+
+    /// The factors without either of the pair.
+    fn others(&self, points: &[&[f64]], count: usize) -> Vec<f64> {
+        let (mut product, mut factor) = (vec![1.0; count], vec![0.0; count]);
+        for part in self.plan.groups[2].iter().map(|&k| &self.parts[k]) {
+            let columns: Vec<&[f64]> = part.slots.iter().map(|&s| points[s]).collect();
+            factor.fill(0.0);
+            part.function.eval(&columns, &mut factor);
+            product.iter_mut().zip(&factor).for_each(|(value, f)| *value *= f);
+        }
+        product
+    }
+
+    /// The coefficients `a_k` of one of the pair's functions at one outer point, and the mean of its square by the same
+    /// rule; NaN for the latter where the coefficients come from a table.
+    fn coefficients(&self, which: usize, points: &[&[f64]], at: usize, work: &mut Work, out: &mut Vec<f64>) -> f64 {
         let slot = self.plan.pair[which];
         let (mean, deviation) = (points[slot][at], self.plan.deviation[which]);
         if let Some(table) = &self.tables[which]
             && table.look_up(points[table.slot][at], out)
         {
-            return;
+            return f64::NAN;
         }
         let group = &self.plan.groups[which];
         let mut cuts = Vec::new();
@@ -390,6 +425,8 @@ impl<'a> Conditional<'a> {
             let row = &rule.table[k * q..(k + 1) * q];
             row.iter().zip(&work.values).map(|(h, f)| h * f).sum::<f64>()
         }));
+        // The first row has the weights themselves.
+        rule.table[..q].iter().zip(&work.values).map(|(w, f)| w * f * f).sum()
     }
 }
 
@@ -424,15 +461,8 @@ impl Integrand for Conditional<'_> {
             // Horner's rule in the correlation.
             *value = a.iter().zip(&b).rev().fold(0.0, |sum, (a, b)| sum * self.plan.correlation + a * b);
         }
-        for part in self.plan.groups[2].iter().map(|&k| &self.parts[k]) {
-            let columns: Vec<&[f64]> = part.slots.iter().map(|&s| points[s]).collect();
-            work.factor.clear();
-            work.factor.resize(out.len(), 0.0);
-            part.function.eval(&columns, &mut work.factor);
-            for (value, f) in out.iter_mut().zip(&work.factor) {
-                *value *= f;
-            }
-        }
+        let others = self.others(points, out.len());
+        out.iter_mut().zip(&others).for_each(|(value, f)| *value *= f);
     }
 
     fn kinks(&self, slot: usize) -> &[f64] {
