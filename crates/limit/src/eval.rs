@@ -11,13 +11,14 @@ mod groups;
 mod integrand;
 mod plan;
 mod sampled;
+mod sum;
 mod value;
 
 use std::rc::Rc;
 
 use netsor_gauss::{Estimate, Tolerance};
-use netsor_ir::expr::{Expr, ExprId, Sum, Symbol};
-use netsor_ir::index::{Index, for_each_assignment, position};
+use netsor_ir::expr::{Expr, ExprId, Symbol};
+use netsor_ir::index::{Index, position};
 use netsor_ir::number::{power_to_f64, to_f64};
 use netsor_ir::{Dim, Kind, Program};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -31,9 +32,6 @@ use integrand::Product;
 use plan::Plan;
 pub use value::{ROUNDING, Value};
 use value::{arithmetic, quotient};
-
-/// Sums that are remembered; later ones are computed each time.
-const MAX_SUMS: usize = 1 << 21;
 
 /// Which methods were used, and how often.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,9 +58,7 @@ pub struct Evaluator<'g> {
     memo: FxHashMap<(DefId, SmallVec<[u32; 6]>), Value>,
     tapes: FxHashMap<ExprId, Rc<Product>>,
     plans: FxHashMap<ExprId, Rc<Plan>>,
-    /// What sums depend on, and their values.
-    free: FxHashMap<ExprId, Rc<[Index]>>,
-    sums: FxHashMap<(ExprId, SmallVec<[u32; 6]>), Value>,
+    sums: sum::Sums,
     sampled: Option<sampled::Sampled>,
     /// Whether an integrand divides by functions of slots.
     powers: FxHashMap<ExprId, bool>,
@@ -101,8 +97,7 @@ impl<'g> Evaluator<'g> {
             memo: FxHashMap::default(),
             tapes: FxHashMap::default(),
             plans: FxHashMap::default(),
-            free: FxHashMap::default(),
-            sums: FxHashMap::default(),
+            sums: sum::Sums::default(),
             sampled: None,
             powers: FxHashMap::default(),
             with_powers: FxHashSet::default(),
@@ -140,7 +135,7 @@ impl<'g> Evaluator<'g> {
     pub(crate) fn set(&mut self, def: DefId, value: Value) {
         self.memo.insert((def, SmallVec::new()), value);
         // Sums may mention it.
-        self.sums.clear();
+        self.sums.forget();
     }
 
     /// The same evaluator with expectations in three and more variables over one cloud of about `points` randomised
@@ -231,37 +226,6 @@ impl<'g> Evaluator<'g> {
             done.push(value);
         }
         Ok(done[done.len() - 1])
-    }
-
-    /// A sum is computed once for all values of the indices that it depends on: sums in sums would multiply.
-    fn sum(&mut self, id: ExprId, sum: &Sum, at: &[u32], bound: &[u32]) -> Result<Value, LimitError> {
-        let graph = self.graph;
-        let free = match self.free.get(&id) {
-            Some(known) => known.clone(),
-            None => self.free.entry(id).or_insert_with(|| graph.free_indices(id).into()).clone(),
-        };
-        let key = (id, resolve(&free, at, bound)?);
-        if let Some(&known) = self.sums.get(&key) {
-            return Ok(known);
-        }
-        let base = graph.pool.height(sum.body) as usize;
-        let sizes: Vec<u32> = sum.axes.iter().map(|&axis| graph.axis_size(axis)).collect();
-        let mut inner = bound.to_vec();
-        inner.resize(inner.len().max(base + sizes.len()), 0);
-        let mut assignments = Vec::new();
-        for_each_assignment(&sizes, &sum.guards, base, at, &mut inner, &mut |bound| {
-            assignments.push(bound.to_vec());
-        });
-        let mut total = Value::exact(0.0);
-        for bound in assignments {
-            let term = self.expr(sum.body, at, &bound)?;
-            total.value += term.value;
-            total.error += term.error;
-        }
-        if self.sums.len() < MAX_SUMS {
-            self.sums.insert(key, total);
-        }
-        Ok(total)
     }
 
     fn leaf(&mut self, symbol: Symbol, at: &[u32]) -> Result<Value, LimitError> {

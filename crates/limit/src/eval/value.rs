@@ -18,6 +18,15 @@ impl Value {
     pub(super) fn exact(value: f64) -> Self {
         Self { value, error: 0.0 }
     }
+
+    /// The product.
+    pub(super) fn times(self, other: Self) -> Result<Self, LimitError> {
+        let value = self.value * other.value;
+        if !value.is_finite() {
+            return Err(LimitError::Domain { what: format!("{} * {}", self.value, other.value), value });
+        }
+        Ok(Self { value, error: self.value.abs() * other.error + other.value.abs() * self.error })
+    }
 }
 
 /// A remainder of a variance that is no larger, relative to the variance, is rounding: what is dropped with it is below
@@ -67,10 +76,7 @@ pub(super) fn arithmetic(node: &Expr, of: &[Value]) -> Result<Value, LimitError>
         Expr::Neg(_) => Value { value: -of[0].value, ..of[0] },
         Expr::Add(..) => Value { value: of[0].value + of[1].value, error: of[0].error + of[1].error },
         Expr::Sub(..) => Value { value: of[0].value - of[1].value, error: of[0].error + of[1].error },
-        Expr::Mul(..) => {
-            let (a, b) = (of[0], of[1]);
-            Value { value: a.value * b.value, error: a.value.abs() * b.error + b.value.abs() * a.error }
-        }
+        Expr::Mul(..) => of[0].times(of[1])?,
         Expr::Div(..) => {
             let (a, b) = (of[0], of[1]);
             let value = a.value / b.value;
