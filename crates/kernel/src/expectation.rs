@@ -1,6 +1,6 @@
 //! Lowering one Gaussian expectation.
 
-use netsor_gauss::dual::{Activation, Dual};
+use netsor_gauss::dual::Activation;
 use netsor_ir::ExprId;
 use netsor_limit::closed_form::{factors, parameters_of, slots_of};
 
@@ -38,12 +38,10 @@ impl Covariance {
 
     /// `c` if `Z_slot = c Z_of` whatever the data, seen from the form of the covariance.
     fn multiple(&self, slot: usize, of: usize) -> Option<f64> {
-        let (own, own_arg) = self.entry(slot, slot).as_multiple()?;
-        let (cross, cross_arg) = self.entry(slot, of).as_multiple()?;
-        let (base, base_arg) = self.entry(of, of).as_multiple()?;
-        let same = own_arg == base_arg && cross_arg == base_arg && base != 0.0;
-        let full = (cross * cross - own * base).abs() <= ROUNDING * (own * base).abs();
-        (same && full).then(|| cross / base)
+        let base = self.entry(of, of);
+        let own = self.entry(slot, slot).ratio(base, ROUNDING)?;
+        let cross = self.entry(slot, of).ratio(base, ROUNDING)?;
+        ((cross * cross - own).abs() <= ROUNDING * own.abs()).then_some(cross)
     }
 
     fn groups(&self) -> Vec<Group> {
@@ -218,14 +216,13 @@ impl Lowering<'_> {
                 return Ok(Some(Value::of(self.op(op)?).scaled(c * d)));
             }
         }
-        let closed = match (left.activation(), right.activation()) {
-            (Some(u), Some(v)) => Dual::new(u, v).is_some(),
-            _ => false,
-        };
-        let op = if closed {
+        let closed = self.functions[f as usize].closed(&self.functions[g as usize]).is_some();
+        let ones = matches!((uu, vv), (Arg::One(..), Arg::One(..)));
+        // A series of smooth functions is vectorised; a closed form then serves where it converges slowly.
+        let smooth = left.is_smooth() && right.is_smooth();
+        let op = if closed && !(smooth && ones) {
             Op::Closed { f, g, uu, cov, vv }
         } else {
-            let ones = matches!((uu, vv), (Arg::One(..), Arg::One(..)));
             if !(left.is_smooth_on_each_side() && right.is_smooth_on_each_side() && ones) {
                 return Ok(None);
             }

@@ -1,6 +1,6 @@
 //! Integrands: what a factor of one Gaussian variable is, and how it is evaluated.
 
-use netsor_gauss::dual::Activation;
+use netsor_gauss::dual::{Activation, Dual};
 use netsor_gauss::{Covariance, Estimate, Function, GaussError, Tolerance, expect};
 use netsor_ir::expr::{Expr, ExprId, for_each_child};
 use netsor_ir::func::{Func, Smoothness};
@@ -146,6 +146,11 @@ impl SlotFunction {
         for factor in slices {
             out.iter_mut().zip(factor.iter()).for_each(|(o, f)| *o *= f);
         }
+    }
+
+    /// The closed form of `E f(u) g(v)`.
+    pub(crate) fn closed(&self, g: &Self) -> Option<Dual> {
+        Dual::new(self.shape.activation()?, g.shape.activation()?)
     }
 
     /// `E f(u)` by the general integrator.

@@ -34,7 +34,8 @@
 //! | --- | --- |
 //! | relu, leaky relu, abs, step, sign and multiples | arc-cosine kernels, vectorised; rounding |
 //! | erf, Gaussians | the arcsine kernel and its derivative, vectorised; rounding |
-//! | polynomials on each side of zero, gelu, sin, exp, and products and derivatives of all these | the closed forms of [`netsor_gauss::dual`]; rounding |
+//! | gelu, sin, exp, Gaussians with polynomials, and products and derivatives of these, smooth | Mehler's series below 1e-11, and where it converges slowly the closed forms of [`netsor_gauss::dual`] |
+//! | polynomials on each side of zero with a kink or a jump there, and products of these with the above | the closed forms; rounding |
 //! | two functions of one Gaussian variable each, smooth away from zero | Mehler's series with Parseval's remainder below [`Options::tolerance`], relative to `sqrt(E f^2 E g^2)`; entries for which no number of terms is enough are integrated on a grid |
 //! | anything else | the general integrator, once a distinct covariance |
 //!

@@ -4,13 +4,17 @@
 //! all others at fixed positions. Sums over finite axes are expanded, except inner products of data, which are kept
 //! whole. Expectations are recognised by their integrands and covariances, never by the network they come from.
 
+mod inner;
+mod sum;
+mod value;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use netsor_ir::expr::{Expr, ExprId, Sum, Symbol, for_each_child};
-use netsor_ir::index::{for_each_assignment, position};
+use netsor_ir::expr::{Expr, ExprId, Symbol, for_each_child};
+use netsor_ir::index::position;
 use netsor_ir::number::{power_to_f64, to_f64};
-use netsor_ir::{Axis, Dim, Id, Index, Indices, Kind, Program, ValueId};
+use netsor_ir::{Dim, Index, Kind, Program, ValueId};
 use netsor_limit::Graph;
 use netsor_limit::graph::{Body, DefId, Leaf};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -19,7 +23,9 @@ use crate::error::KernelError;
 use crate::execute::fold;
 use crate::expectation::Covariance;
 use crate::function::{Forms, FunctionKey, General, SlotFunction};
-use crate::plan::{Arg, Block, DataInfo, Nodes, Op, Plan, Real, Root, Side};
+use crate::plan::{Arg, DataInfo, Nodes, Op, Plan, Real, Root, Side};
+use sum::Sums;
+pub(crate) use value::Value;
 
 /// The most operations an entry.
 const MAX_OPS: usize = 1 << 22;
@@ -111,8 +117,8 @@ pub fn lower_with(graph: &Graph, program: &Program, queries: &[Query], shared: &
         pairs: Nodes::default(),
         data: Vec::new(),
         defs: FxHashMap::default(),
-        free: FxHashMap::default(),
-        sums: FxHashMap::default(),
+        sums: Sums::default(),
+        orders: FxHashMap::default(),
         functions: Vec::new(),
         forms: Forms::default(),
         known_functions: FxHashMap::default(),
@@ -137,68 +143,6 @@ pub fn lower_with(graph: &Graph, program: &Program, queries: &[Query], shared: &
     Plan::assemble(data, ones, pairs, functions, integrands, roots)
 }
 
-/// A number during lowering: an affine combination of operands.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Value {
-    pub(crate) constant: f64,
-    pub(crate) terms: Vec<(f64, Arg)>,
-}
-
-impl Value {
-    pub(crate) fn constant(constant: f64) -> Self {
-        Self { constant, terms: Vec::new() }
-    }
-
-    pub(crate) fn of(arg: Arg) -> Self {
-        match arg {
-            Arg::Const(c) => Self::constant(c.0),
-            arg => Self { constant: 0.0, terms: vec![(1.0, arg)] },
-        }
-    }
-
-    pub(crate) fn as_constant(&self) -> Option<f64> {
-        self.terms.is_empty().then_some(self.constant)
-    }
-
-    /// `c a` or a constant `c`.
-    pub(crate) fn as_multiple(&self) -> Option<(f64, Option<Arg>)> {
-        match self.terms[..] {
-            [] => Some((self.constant, None)),
-            [(c, a)] if self.constant == 0.0 => Some((c, Some(a))),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn scaled(mut self, factor: f64) -> Self {
-        if factor == 0.0 {
-            return Self::constant(0.0);
-        }
-        self.constant *= factor;
-        self.terms.iter_mut().for_each(|(c, _)| *c *= factor);
-        self
-    }
-
-    fn plus(mut self, other: Self) -> Self {
-        self.constant += other.constant;
-        self.terms.extend(other.terms);
-        self
-    }
-
-    /// Like terms collected.
-    fn collected(mut self) -> Self {
-        self.terms.sort_by_key(|&(_, a)| a);
-        let mut kept: Vec<(f64, Arg)> = Vec::with_capacity(self.terms.len());
-        for (c, a) in self.terms {
-            match kept.last_mut() {
-                Some((sum, last)) if *last == a => *sum += c,
-                _ => kept.push((c, a)),
-            }
-        }
-        kept.retain(|(c, _)| *c != 0.0);
-        Self { constant: self.constant, terms: kept }
-    }
-}
-
 pub(crate) struct Lowering<'a> {
     pub(crate) graph: &'a Graph,
     program: &'a Program,
@@ -207,9 +151,9 @@ pub(crate) struct Lowering<'a> {
     pairs: Nodes,
     data: Vec<DataInfo>,
     defs: FxHashMap<(DefId, Vec<At>), Value>,
-    /// What sums depend on, and their values.
-    free: FxHashMap<ExprId, Rc<[Index]>>,
-    sums: FxHashMap<(ExprId, Vec<At>), Value>,
+    sums: Sums,
+    /// The nodes of expressions down to leaves and sums.
+    orders: FxHashMap<ExprId, Rc<[ExprId]>>,
     pub(crate) functions: Vec<SlotFunction>,
     forms: Forms,
     known_functions: FxHashMap<Vec<u32>, u32>,
@@ -224,20 +168,12 @@ impl Lowering<'_> {
 
     fn expr_here(&mut self, root: ExprId, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
         let graph = self.graph;
-        let mut order = Vec::new();
-        let mut seen = FxHashSet::default();
-        let mut stack = vec![root];
-        while let Some(id) = stack.pop() {
-            if seen.insert(id) {
-                order.push(id);
-                if !matches!(graph.pool.node(id), Expr::Sum(_)) {
-                    for_each_child(graph.pool.node(id), |child| stack.push(child));
-                }
-            }
+        if let Expr::Ref(symbol, indices) = graph.pool.node(root) {
+            return self.leaf(*symbol, &resolve(indices, at, bound)?);
         }
-        order.sort_unstable();
+        let order = self.orders.entry(root).or_insert_with(|| order(graph, root)).clone();
         let mut done: FxHashMap<ExprId, Value> = FxHashMap::default();
-        for id in order {
+        for &id in order.iter() {
             let value = match graph.pool.node(id) {
                 Expr::Const(value) => Value::constant(to_f64(value)),
                 Expr::Pi => Value::constant(std::f64::consts::PI),
@@ -458,97 +394,6 @@ impl Lowering<'_> {
         Ok(value)
     }
 
-    /// A sum is lowered once for all values of the indices that it depends on: sums in sums would multiply.
-    fn known_sum(&mut self, id: ExprId, sum: &Sum, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
-        let graph = self.graph;
-        let free = self.free.entry(id).or_insert_with(|| graph.free_indices(id).into()).clone();
-        let key = (id, resolve(&free, at, bound)?);
-        if let Some(known) = self.sums.get(&key) {
-            return Ok(known.clone());
-        }
-        let value = self.sum(sum, at, bound)?;
-        self.sums.insert(key, value.clone());
-        Ok(value)
-    }
-
-    fn sum(&mut self, sum: &Sum, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
-        let graph = self.graph;
-        let on_input = |i: Index| matches!(i, Index::Var(k) if matches!(at.get(k as usize), Some(At::Row | At::Col)));
-        if sum.guards.iter().any(|g| g.terms().iter().any(|&(_, i)| on_input(i))) {
-            return Err(KernelError::DependsOnPosition { what: "guard" });
-        }
-        let base = graph.pool.height(sum.body) as usize;
-        // Inner products of data are matrix products; a derivative is a sum of them.
-        let inner = InnerProduct::find_all(self, sum, base).unwrap_or_default();
-        if inner.is_empty() {
-            return self.over(sum, None, base, at, bound);
-        }
-        let mut total = Value::constant(0.0);
-        for found in &inner {
-            total = total.plus(self.over(sum, Some(found), base, at, bound)?);
-        }
-        Ok(total.collected())
-    }
-
-    /// The sum of the body, or of one inner product in it, over all assignments.
-    fn over(
-        &mut self,
-        sum: &Sum,
-        inner: Option<&InnerProduct>,
-        base: usize,
-        at: &[At],
-        bound: &[u32],
-    ) -> Result<Value, KernelError> {
-        let graph = self.graph;
-        // The coordinate of an inner product stays at position 0 while the other variables run.
-        let sizes: Vec<u32> = sum
-            .axes
-            .iter()
-            .enumerate()
-            .map(|(k, &axis)| match inner {
-                Some(found) if found.variable == base + k => 1,
-                _ => graph.axis_size(axis),
-            })
-            .collect();
-        let positions: Vec<u32> = at.iter().map(|a| if let At::Fixed(p) = a { *p } else { 0 }).collect();
-        let mut env = bound.to_vec();
-        env.resize(env.len().max(base + sizes.len()), 0);
-        let mut assignments = Vec::new();
-        for_each_assignment(&sizes, &sum.guards, base, &positions, &mut env, &mut |bound| {
-            assignments.push(bound.to_vec());
-        });
-        let mut total = Value::constant(0.0);
-        for bound in assignments {
-            let term = match inner {
-                Some(found) => self.inner_product(found, at, &bound)?,
-                None => self.expr(sum.body, at, &bound)?,
-            };
-            total = total.plus(term);
-        }
-        Ok(total.collected())
-    }
-
-    fn inner_product(&mut self, found: &InnerProduct, at: &[At], bound: &[u32]) -> Result<Value, KernelError> {
-        let mut sides = Vec::new();
-        for (value, indices) in &found.vectors {
-            let all = resolve(indices, at, bound)?;
-            let (data, side, rest) = self.data(*value, &all)?;
-            let position = self.flat(*value, &rest[..rest.len() - 1]);
-            sides.push((side, Block { data, position }));
-        }
-        sides.sort_unstable();
-        let gram = match (sides[0], sides[1]) {
-            ((Side::Row, a), (Side::Col, b)) => self.op(Op::Gram(a, b))?,
-            ((side, a), (_, b)) => Arg::One(self.ones.intern(Op::Gram(a, b)), side),
-        };
-        let mut product = Value::of(gram).scaled(found.sign);
-        for &factor in &found.others {
-            let factor = self.expr(factor, at, bound)?;
-            product = self.multiply(product, factor)?;
-        }
-        Ok(product)
-    }
-
     pub(crate) fn function(&mut self, key: &FunctionKey) -> Result<u32, KernelError> {
         let form = self.forms.of(self.graph, key);
         if let Some(&known) = self.known_functions.get(&form) {
@@ -571,91 +416,21 @@ impl Lowering<'_> {
     }
 }
 
-/// A sum whose body is a product of two data vectors at the same coordinate and of factors without it.
-struct InnerProduct {
-    /// The bound variable of the coordinate.
-    variable: usize,
-    vectors: Vec<(ValueId, Indices)>,
-    others: Vec<ExprId>,
-    sign: f64,
-}
-
-/// The most products that a body is multiplied out to.
-const MAX_SUMMANDS: usize = 16;
-
-impl InnerProduct {
-    /// The body as a sum of inner products, if it is one.
-    fn find_all(lowering: &Lowering<'_>, sum: &Sum, base: usize) -> Option<Vec<Self>> {
-        let graph = lowering.graph;
-        let bound: Vec<Index> = (base..base + sum.axes.len()).map(|k| Index::Bound(k as u32)).collect();
-        let mut open = vec![netsor_limit::closed_form::factors(graph, sum.body)];
-        let mut found = Vec::new();
-        while let Some((factors, sign)) = open.pop() {
-            if let Some(product) = Self::find(lowering, sum, base, &factors, sign) {
-                found.push(product);
-                continue;
-            }
-            // A sum among the factors is multiplied out.
-            let (at, a, b, other) = factors.iter().enumerate().find_map(|(at, &factor)| {
-                let (a, b, other) = match *graph.pool.node(factor) {
-                    Expr::Add(a, b) => (a, b, 1.0),
-                    Expr::Sub(a, b) => (a, b, -1.0),
-                    _ => return None,
-                };
-                bound.iter().any(|&index| mentions(graph, factor, index)).then_some((at, a, b, other))
-            })?;
-            for (term, own) in [(a, 1.0), (b, other)] {
-                let mut all = factors.clone();
-                let (more, turned) = netsor_limit::closed_form::factors(graph, term);
-                all.splice(at..=at, more);
-                open.push((all, sign * own * turned));
-            }
-            if MAX_SUMMANDS < open.len() + found.len() {
-                return None;
+/// The nodes of an expression down to its leaves and sums, children before parents.
+fn order(graph: &Graph, root: ExprId) -> Rc<[ExprId]> {
+    let mut order = Vec::new();
+    let mut seen = FxHashSet::default();
+    let mut stack = vec![root];
+    while let Some(id) = stack.pop() {
+        if seen.insert(id) {
+            order.push(id);
+            if !matches!(graph.pool.node(id), Expr::Sum(_)) {
+                for_each_child(graph.pool.node(id), |child| stack.push(child));
             }
         }
-        Some(found)
     }
-
-    fn find(lowering: &Lowering<'_>, sum: &Sum, base: usize, factors: &[ExprId], sign: f64) -> Option<Self> {
-        let graph = lowering.graph;
-        (base..base + sum.axes.len()).find_map(|variable| {
-            let coordinate = Index::Bound(variable as u32);
-            if sum.guards.iter().any(|g| g.mentions(coordinate)) {
-                return None;
-            }
-            let (mut vectors, mut others) = (Vec::new(), Vec::new());
-            for &factor in factors {
-                if !mentions(graph, factor, coordinate) {
-                    others.push(factor);
-                    continue;
-                }
-                let Expr::Ref(symbol, indices) = graph.pool.node(factor) else { return None };
-                let Leaf::Value(value) = graph.leaf(*symbol) else { return None };
-                if lowering.shared.contains_key(&value) {
-                    return None;
-                }
-                let Kind::Vector(Dim::Finite(size)) = lowering.program.value(value).ty.kind else { return None };
-                let once = indices.iter().filter(|&&i| i == coordinate).count() == 1;
-                let axis: Id<Axis> = sum.axes[variable - base];
-                if !once || indices.last() != Some(&coordinate) || graph.axis_size(axis) != size {
-                    return None;
-                }
-                vectors.push((value, indices.clone()));
-            }
-            (vectors.len() == 2).then_some(Self { variable, vectors, others, sign })
-        })
-    }
-}
-
-fn mentions(graph: &Graph, id: ExprId, index: Index) -> bool {
-    let mut found = false;
-    graph.pool.visit(id, &mut |node| match node {
-        Expr::Ref(_, indices) | Expr::Table(_, indices) => found |= indices.contains(&index),
-        Expr::Sum(sum) => found |= sum.guards.iter().any(|g| g.mentions(index)),
-        _ => {}
-    });
-    found
+    order.sort_unstable();
+    order.into()
 }
 
 fn resolve(indices: &[Index], at: &[At], bound: &[u32]) -> Result<Vec<At>, KernelError> {

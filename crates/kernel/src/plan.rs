@@ -320,9 +320,9 @@ pub struct PlanSize {
     pub pairs: usize,
     /// Inner products of data an entry.
     pub grams: usize,
-    /// Closed forms an entry.
+    /// Closed forms an entry, and series of functions that have one.
     pub closed_forms: usize,
-    /// Series an entry.
+    /// Series an entry of functions without a closed form.
     pub series: usize,
     /// Integrals by the general integrator an entry.
     pub integrals: usize,
@@ -335,7 +335,10 @@ impl Plan {
         for op in &self.pairs {
             match op {
                 Op::Gram(..) => size.grams += 1,
-                Op::Series { .. } => size.series += 1,
+                Op::Series { f, g, .. } => match self.functions[*f as usize].closed(&self.functions[*g as usize]) {
+                    Some(_) => size.closed_forms += 1,
+                    None => size.series += 1,
+                },
                 Op::General { .. } => size.integrals += 1,
                 Op::Rectified { .. }
                 | Op::RectifiedMixed { .. }

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use crate::error::KernelError;
-use crate::execute::{Context, Fault, Scratch, Val, execute};
+use crate::execute::{CLOSED, Context, Fault, Scratch, Val, execute};
 use crate::grid::GRID;
 use crate::inputs::{Inputs, KernelMatrices, Options, Statistics};
 use crate::plan::{Arg, Block, DataInfo, Op, Plan, Side};
@@ -265,7 +265,9 @@ impl<'a> OneSided<'a> {
     fn add_table(&mut self, plan: &Plan, f: u32, variance: u32, context: &Context<'_>) {
         if !self.tables.contains_key(&(f, variance)) {
             let function = &plan.functions[f as usize];
-            let table = Table::new(&GRID, function, &self.columns[variance as usize], context.tolerance);
+            let closed = function.shape.activation().is_some();
+            let tolerance = if closed { context.tolerance.min(CLOSED) } else { context.tolerance };
+            let table = Table::new(&GRID, function, &self.columns[variance as usize], tolerance);
             self.tables.insert((f, variance), table);
         }
     }
