@@ -38,6 +38,9 @@ use crate::graph::{Graph, Leaf};
 use crate::paths::PathFormulaError;
 use crate::show::{Notation, definition, show};
 
+/// Most monomials of integrands that are compared: about ten seconds of work.
+const MONOMIALS: usize = 8_000;
+
 /// The training run that the induction is checked for: full batches, so that `chi` holds the weight of every example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steps {
@@ -92,6 +95,16 @@ pub enum InductionError {
     /// A limit could not be derived.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// The two sides have too many terms to be compared.
+    #[error(
+        "the two sides of `{name}` are not compared: the integrands up to it have more than {limit} monomials; take fewer examples, or layers, or a smaller batch to normalise over"
+    )]
+    TooLong {
+        /// The G-var, output or kernel at which the limit was reached.
+        name: String,
+        /// Most monomials.
+        limit: usize,
+    },
     /// Nothing is trained.
     #[error("the induction is about what training changes: expected at least one step, found 0")]
     NoSteps,
@@ -214,6 +227,9 @@ impl Induction {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// Batch norm, whose integrands multiply out to polynomials in the deviations from the mean, is compared up to about
+    /// one layer over four inputs; beyond that the check says that it gives up.
+    ///
     /// Cost: the network and its training program are written out member by member, and every pair of G-vars with one
     /// matrix needs an expectation.
     ///
@@ -221,7 +237,7 @@ impl Induction {
     /// [`InductionError`]: for other parametrizations, outputs that are no sums of readouts, and whatever cannot be
     /// derived.
     pub fn check(network: &Network, steps: &Steps) -> Result<Self, InductionError> {
-        check::check(network, steps)
+        check::check(network, steps, MONOMIALS)
     }
 
     /// Whether eq. 107 holds for every G-var, by proof.

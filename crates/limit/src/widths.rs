@@ -473,9 +473,7 @@ impl Polynomials<'_> {
         match self.graph.pool.node(id).clone() {
             Expr::Const(c) if c.is_zero() => Some(Monomials::new()),
             Expr::Const(c) => single(Vec::new(), c),
-            Expr::Neg(a) => sum(&Monomials::new(), &*self.of(a)?, -1),
-            Expr::Add(a, b) => sum(&*self.of(a)?, &*self.of(b)?, 1),
-            Expr::Sub(a, b) => sum(&*self.of(a)?, &*self.of(b)?, -1),
+            Expr::Neg(_) | Expr::Add(..) | Expr::Sub(..) => self.of_sum(id),
             Expr::Mul(a, b) => times(&*self.of(a)?, &*self.of(b)?),
             Expr::Div(a, b) => {
                 let inverse = self.graph.pool.pow(b, -Power::one());
@@ -488,6 +486,55 @@ impl Polynomials<'_> {
             _ => single(vec![id], Number::one()),
         }
     }
+}
+
+impl Polynomials<'_> {
+    /// A sum of many terms is a chain of sums of two: its terms are joined once, not once for every partial sum.
+    fn of_sum(&mut self, id: ExprId) -> Option<Monomials> {
+        let mut total = Monomials::new();
+        let (mut at, mut sign) = (id, 1);
+        loop {
+            let is_chain = |e: ExprId| {
+                let known = self.known.contains_key(&e);
+                !known && matches!(self.graph.pool.node(e), Expr::Neg(_) | Expr::Add(..) | Expr::Sub(..))
+            };
+            // One of the two goes on, the other is a term; of two chains the second is one.
+            let (rest, term) = match *self.graph.pool.node(at) {
+                Expr::Neg(a) => ((a, -sign), None),
+                Expr::Add(a, b) if is_chain(a) => ((a, sign), Some((b, sign))),
+                Expr::Add(a, b) => ((b, sign), Some((a, sign))),
+                Expr::Sub(a, b) if is_chain(a) => ((a, sign), Some((b, -sign))),
+                Expr::Sub(a, b) => ((b, -sign), Some((a, sign))),
+                _ => unreachable!("the chain goes on at sums and negatives"),
+            };
+            let ends = !is_chain(rest.0);
+            for (part, sign) in term.into_iter().chain(ends.then_some(rest)) {
+                add_to(&mut total, &*self.of(part)?, sign)?;
+            }
+            if ends {
+                total.retain(|_, c| !c.is_zero());
+                return Some(total);
+            }
+            (at, sign) = rest;
+        }
+    }
+}
+
+/// `total + sign part`, with what cancels left as zeros; `None` if it becomes too long.
+fn add_to(total: &mut Monomials, part: &Monomials, sign: i64) -> Option<()> {
+    let sign = Number::from_integer(sign.into());
+    for (factors, c) in part {
+        match total.get_mut(factors) {
+            Some(sum) => *sum += c * &sign,
+            None => {
+                total.insert(factors.clone(), c * &sign);
+            }
+        }
+    }
+    if MONOMIALS < total.len() {
+        total.retain(|_, c| !c.is_zero());
+    }
+    (total.len() <= MONOMIALS).then_some(())
 }
 
 fn times(a: &Monomials, b: &Monomials) -> Option<Monomials> {
@@ -504,14 +551,4 @@ fn times(a: &Monomials, b: &Monomials) -> Option<Monomials> {
     }
     product.retain(|_, c| !c.is_zero());
     Some(product)
-}
-
-/// `a + sign b`
-fn sum(a: &Monomials, b: &Monomials, sign: i64) -> Option<Monomials> {
-    let mut total = a.clone();
-    for (factors, c) in b {
-        *total.entry(factors.clone()).or_insert_with(Number::zero) += c * Number::from_integer(sign.into());
-    }
-    total.retain(|_, c| !c.is_zero());
-    (total.len() <= MONOMIALS).then_some(total)
 }

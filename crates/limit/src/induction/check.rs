@@ -9,13 +9,15 @@ use netsor_ir::paths::defining_matrix;
 use netsor_ir::transform::{Seed, Training, backprop, unroll_network, unroll_program, unroll_sgd};
 use netsor_ir::{Dim, Index, Instr, Kind, Network, Program, ValueId};
 
+use super::modulo::Comparison;
 use super::{GVarCheck, Induction, InductionError, KernelCheck, OutputCheck, ReturnTerm, Steps, Verdict};
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::eval::{Data, Evaluator};
 use crate::paths::{PairSums, PathFormula, PathRule};
 
-pub(super) fn check(network: &Network, steps: &Steps) -> Result<Induction, InductionError> {
+/// As [`Induction::check`]; at most so many monomials of integrands are compared.
+pub(super) fn check(network: &Network, steps: &Steps, monomials: usize) -> Result<Induction, InductionError> {
     if steps.steps == 0 {
         return Err(InductionError::NoSteps);
     }
@@ -48,7 +50,9 @@ pub(super) fn check(network: &Network, steps: &Steps) -> Result<Induction, Induc
             });
         }
     }
-    let mut ctx = Ctx { plain: &plain, steps, training: &training, members, deriver, sums, path_kernels, signals };
+    let comparison = Comparison::new(monomials);
+    let mut ctx =
+        Ctx { plain: &plain, steps, training: &training, members, deriver, sums, path_kernels, signals, comparison };
     let mut g_vars = Vec::new();
     for t in 1..=steps.steps {
         for g in plain.program.value_ids() {
@@ -133,6 +137,7 @@ struct Ctx<'a, 'p> {
     sums: PairSums,
     path_kernels: BTreeMap<(ValueId, ValueId), ExprId>,
     signals: Vec<Signals>,
+    comparison: Comparison,
 }
 
 /// A kernel check between two components.
@@ -157,7 +162,8 @@ impl Ctx<'_, '_> {
         let claimed = self.claimed(t, g)?;
         let difference = self.deriver.graph.pool.sub(derived, claimed);
         let name = value.name.clone();
-        let difference = self.deriver.left_modulo(difference, defining_matrix(program, g), &name)?;
+        let difference =
+            self.deriver.left_modulo(difference, defining_matrix(program, g), &mut self.comparison, &name)?;
         let returns = if difference.is_some() { self.returns(delta)? } else { Vec::new() };
         Ok(Some(GVarCheck { g, time: t, derived, claimed, difference, verdict: Verdict::Open, returns }))
     }
@@ -263,7 +269,7 @@ impl Ctx<'_, '_> {
                 };
                 let by_moments = self.kernel_by_moments(i, j)?;
                 let difference = self.deriver.graph.pool.sub(by_paths, by_moments);
-                let difference = self.deriver.left_modulo(difference, None, "the kernel")?;
+                let difference = self.deriver.left_modulo(difference, None, &mut self.comparison, "the kernel")?;
                 let check = KernelCheck { first, second, by_paths, by_moments, difference, verdict: Verdict::Open };
                 found.push(Pair { at: (i, j), same_component, check });
             }
@@ -320,7 +326,7 @@ impl Ctx<'_, '_> {
                     let term = pool.mul(chi, pair.check.by_moments);
                     difference = pool.add(difference, term);
                 }
-                let difference = self.deriver.left_modulo(difference, None, "an output")?;
+                let difference = self.deriver.left_modulo(difference, None, &mut self.comparison, "an output")?;
                 found.push(OutputCheck { output, component, time: t, difference, verdict: Verdict::Open });
             }
         }

@@ -17,7 +17,9 @@ pub(super) fn dependent(graph: &Graph, used: &[usize], covariance: &[ExprId]) ->
     let mut order: Vec<usize> = (0..used.len()).collect();
     let colour = |k: usize| {
         let row = &matrices[0][k];
-        scramble(&[row[k], row.iter().fold(0, |sum, &entry| plus(sum, scramble(&[entry])))])
+        // Slots that are independent of this one have no say, or the choice would depend on what else is in the integrand.
+        let correlated = row.iter().filter(|&&entry| entry != 0);
+        scramble(&[row[k], correlated.fold(0, |sum, &entry| plus(sum, scramble(&[entry])))])
     };
     order.sort_by_key(|&k| (colour(k), k));
     let [first, second] = matrices.map(|matrix| eliminated(&matrix, &order, used));

@@ -5,13 +5,36 @@ use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::program::value_of;
 use netsor_ir::{Instr, ValueId};
 
-use super::canonical::{Canonical, Split};
+use super::InductionError;
+use super::canonical::{Canonical, Forms, Split};
 use super::field::vanishes;
 use super::roots::normal_form;
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::terms::scalar_part;
 use crate::widths::identically_zero;
+
+/// Canonical forms met so far, for both ways to split.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    by_scalars: Forms,
+    fully: Forms,
+    /// Most monomials for each.
+    limit: usize,
+}
+
+impl Comparison {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { by_scalars: Forms::new(limit), fully: Forms::new(limit), limit }
+    }
+
+    fn check(&self, name: &str) -> Result<(), InductionError> {
+        if self.by_scalars.exceeded() || self.fully.exceeded() {
+            return Err(InductionError::TooLong { name: name.to_owned(), limit: self.limit });
+        }
+        Ok(())
+    }
+}
 
 impl Deriver<'_> {
     /// What is left of an expression when every scalar multiple of a base variable `Zhat^{W u}`, for the matrix and side
@@ -20,15 +43,21 @@ impl Deriver<'_> {
     /// Sound: what is dropped or joined is so identically. `None` is therefore a proof (where products of sums are too
     /// long to be multiplied out, an evaluation at random points of a large field, [`super::field`]); an expression that
     /// is left may still be zero by an identity that is not seen.
+    ///
+    /// # Errors
+    /// [`InductionError::TooLong`] once the integrands that were compared so far have very many monomials.
     pub(super) fn left_modulo(
         &mut self,
         expr: ExprId,
         side: Option<(ValueId, bool)>,
+        comparison: &mut Comparison,
         name: &str,
-    ) -> Result<Option<ExprId>, LimitError> {
-        let grouped = Canonical::new(self, Split::ByScalars).of(expr);
+    ) -> Result<Option<ExprId>, InductionError> {
+        let grouped = Canonical::new(self, Split::ByScalars, &mut comparison.by_scalars).of(expr);
+        comparison.check(name)?;
         let Some(rest) = self.left_over(grouped, side, name)? else { return Ok(None) };
-        let split = Canonical::new(self, Split::Fully).of(rest);
+        let split = Canonical::new(self, Split::Fully, &mut comparison.fully).of(rest);
+        comparison.check(name)?;
         Ok(self.left_over(split, side, name)?.map(|_| rest))
     }
 

@@ -96,6 +96,24 @@ fn layer_normalisation() {
     holds(&format!("{HEAD}{body}"), &Steps::default());
 }
 
+/// Three inputs normalised together: their deviations add up to 0, the readout's variable is independent of them, and
+/// their law is that of their negatives.
+const BATCH_NORM: &str = "mean = 1/3 * sum i g[i]\nvariance = 1/3 * sum i (g[i] - mean)^2\n\
+    x[i] = relu((g[i] - mean) / sqrt(variance + 1/100))\noutput f[i] = v' * x[i]";
+
+#[test]
+fn batch_normalisation() {
+    holds(&format!("{}{BATCH_NORM}", HEAD.replace("axis i = 2", "axis i = 3")), &Steps::default());
+}
+
+#[test]
+fn comparisons_that_are_too_long_are_refused() {
+    let source = format!("network net {{\n{}{BATCH_NORM}\n}}", HEAD.replace("axis i = 2", "axis i = 3"));
+    let network = parse_network(&source).unwrap();
+    let error = super::check::check(&network, &Steps::default(), 100).unwrap_err();
+    assert!(matches!(error, InductionError::TooLong { limit: 100, .. }), "{error}");
+}
+
 #[test]
 fn a_convolution_with_pooling() {
     let source = "axis i = 2
