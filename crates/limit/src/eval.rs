@@ -124,9 +124,10 @@ impl<'g> Evaluator<'g> {
         self
     }
 
-    /// The evaluator of one replicate of many, whose scatter is the error: no errors are carried from integral to
-    /// integral.
-    pub(crate) fn without_inherited_errors(mut self) -> Self {
+    /// The evaluator of one replicate of many, whose scatter is the error ([`crate::sampled`]): no errors are carried
+    /// from integral to integral.
+    #[must_use]
+    pub fn without_inherited_errors(mut self) -> Self {
         self.inherits = false;
         self
     }

@@ -1,6 +1,7 @@
 //! `netsor certify`: the limit engine against simulation, number by number, for one program or a whole folder of them.
 
 mod case;
+mod limits;
 mod report;
 mod statistics;
 
@@ -28,8 +29,8 @@ Examples:
   netsor certify examples/tied.netsor --gradient-independence
 
 Two things are tested of each number. Averaged over seeds and extrapolated to infinite width, m + c/n, it is the limit,
-up to a margin. And its distance from the limit, root mean square over seeds, falls at least like n^(-1/4), where the
-central limit theorem and a bias of order 1/n say n^(-1/2); a wrong limit stays where it is. A test holds when that is
+up to a margin. And its distance from the limit, averaged over seeds, falls at least like n^(-1/4), where the central
+limit theorem and a bias of order 1/n say n^(-1/2); a wrong limit stays where it is. A test holds when that is
 sure and fails when the contrary is; a number holds when both tests do. p-values are corrected for all numbers of all
 programs (Holm): the chance to confirm any wrong limit is at most 5 %, and so is the chance to refute any right one.
 
@@ -155,15 +156,15 @@ fn certify(
     bar: &indicatif::ProgressBar,
 ) -> anyhow::Result<()> {
     let case = Case::new(item, args, found)?;
-    let targets = case.targets(args, found)?;
+    let targets = case.targets(args, found, cancel)?;
     if targets.is_empty() {
         bail!("`{}` has no scalar and no second moment with a limit", item.name());
     }
-    let samples = statistics::simulate(&case, &targets, args, cancel, bar)?;
+    let draws = statistics::simulate(&case, &targets, args, cancel, bar)?;
     let widths: Vec<f64> = args.widths.iter().map(|&n| n as f64).collect();
-    for (target, samples) in targets.into_iter().zip(&samples) {
+    for (target, draws) in targets.into_iter().zip(&draws) {
         let name = target.name.clone();
-        match Number::test(target, &widths, samples, args.margin).with_context(|| name.clone())? {
+        match Number::test(target, &widths, draws, args.margin).with_context(|| name.clone())? {
             Some(number) => found.numbers.push(number),
             None => found.without.push(format!("`{name}`: all draws agree at some widths only; take more --seeds")),
         }

@@ -122,6 +122,55 @@ pub fn mean(values: &[f64]) -> Result<Estimate, StatsError> {
     })
 }
 
+/// The mean of values that are met one after another and not kept: the same as [`mean`] up to rounding.
+///
+/// ```
+/// use netsor_lab::stats::{Running, mean};
+///
+/// let values = [1.0, 2.0, 4.0];
+/// let mut running = Running::default();
+/// values.iter().for_each(|&x| running.add(x));
+/// assert!((running.estimate()?.standard_error - mean(&values)?.standard_error).abs() < 1e-15);
+/// # Ok::<(), netsor_lab::stats::StatsError>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Running {
+    count: usize,
+    mean: f64,
+    /// Sum of squared deviations from the mean so far.
+    squares: f64,
+}
+
+impl Running {
+    /// Takes one more value (Welford's update, which does not cancel).
+    pub fn add(&mut self, value: f64) {
+        self.count += 1;
+        let before = value - self.mean;
+        self.mean += before / self.count as f64;
+        self.squares += before * (value - self.mean);
+    }
+
+    /// The number of values so far.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Their mean, with Student's law.
+    ///
+    /// # Errors
+    /// For fewer than two values, and if one was not finite.
+    pub fn estimate(&self) -> Result<Estimate, StatsError> {
+        at_least("a mean with its standard error", 2, self.count)?;
+        all_finite("mean and sum of squares", &[self.mean, self.squares])?;
+        let n = self.count as f64;
+        Ok(Estimate {
+            value: self.mean,
+            standard_error: (self.squares / (n - 1.0) / n).sqrt(),
+            reference: Reference::Student { dof: n - 1.0 },
+        })
+    }
+}
+
 /// The mean of `a[k] - b[k]`, where k is a seed used for both.
 pub fn paired_difference(a: &[f64], b: &[f64]) -> Result<Estimate, StatsError> {
     same_length("second half of the pairs", a.len(), b.len())?;
@@ -180,6 +229,21 @@ mod tests {
             assert!((estimate.p_not_above(low).unwrap() - 0.025).abs() < tolerance);
             assert!((estimate.p_not_below(high).unwrap() - 0.025).abs() < tolerance);
         }
+    }
+
+    /// Far from zero, where a sum of squares minus the square of the sum would have no digits.
+    #[test]
+    fn a_running_mean_is_the_mean() {
+        let values: Vec<f64> = (0..500).map(|k| 1e8 + f64::from(k * 7919 % 501)).collect();
+        let mut running = Running::default();
+        assert!(running.estimate().is_err());
+        values.iter().for_each(|&x| running.add(x));
+        let (found, expected) = (running.estimate().unwrap(), mean(&values).unwrap());
+        assert_eq!((running.count(), &found.reference), (500, &expected.reference));
+        assert_relative_eq!(found.value, expected.value, max_relative = 1e-14);
+        assert_relative_eq!(found.standard_error, expected.standard_error, max_relative = 1e-12);
+        running.add(f64::INFINITY);
+        assert!(running.estimate().is_err());
     }
 
     #[test]

@@ -18,9 +18,17 @@ use super::{all_finite, all_positive, at_least, mean, same_length};
 /// Satterthwaite. Values as for [`super::slope_over_seeds`].
 pub fn slope_of_samples(x: &[f64], samples: &[Vec<f64>], average: Average) -> Result<Curve, StatsError> {
     same_length("samples", x.len(), samples.len())?;
+    let means = samples.iter().map(|values| inner_mean(values, average)).collect::<Result<Vec<_>, _>>()?;
+    slope_of_means(x, &means, average)
+}
+
+/// As [`slope_of_samples`], from the means of `y`, of `y^2` or of `ln y` (as `average` has it) alone: for numbers so many
+/// that their draws cannot be kept.
+pub fn slope_of_means(x: &[f64], means: &[Estimate], average: Average) -> Result<Curve, StatsError> {
+    same_length("means", x.len(), means.len())?;
     at_least("a slope", 2, x.len())?;
     all_positive("abscissae of a power law", x)?;
-    let logs = samples.iter().map(|values| log_average(values, average)).collect::<Result<Vec<_>, _>>()?;
+    let logs = means.iter().map(|mean| log_average(mean, average)).collect::<Result<Vec<_>, _>>()?;
     let log_x: Vec<f64> = x.iter().map(|x| x.ln()).collect();
     let weights = slope_weights(&log_x)?;
     let value: f64 = weights.iter().zip(&logs).map(|(w, log)| w * log.value).sum();
@@ -37,13 +45,17 @@ pub fn slope_of_samples(x: &[f64], samples: &[Vec<f64>], average: Average) -> Re
     Ok(Curve { fit: PowerFit { slope, log_prefactor }, points })
 }
 
-/// The logarithm of an average with the standard error of the delta method.
-fn log_average(values: &[f64], average: Average) -> Result<Estimate, StatsError> {
+/// The mean that an average is a function of.
+fn inner_mean(values: &[f64], average: Average) -> Result<Estimate, StatsError> {
     match average {
         Average::RootMeanSquare | Average::Mean => all_finite("values at one abscissa", values)?,
         Average::Geometric => all_positive("values at one abscissa", values)?,
     }
-    let inner = mean(&values.iter().map(|&y| average.inner(y)).collect::<Vec<_>>())?;
+    mean(&values.iter().map(|&y| average.inner(y)).collect::<Vec<_>>())
+}
+
+/// The logarithm of an average with the standard error of the delta method.
+fn log_average(inner: &Estimate, average: Average) -> Result<Estimate, StatsError> {
     if average != Average::Geometric {
         all_positive("averages over seeds", &[inner.value])?;
     }

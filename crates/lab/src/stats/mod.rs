@@ -24,9 +24,9 @@ mod quantile;
 mod slope;
 mod test;
 
-pub use estimate::{Estimate, Reference, mean, paired_difference};
+pub use estimate::{Estimate, Reference, Running, mean, paired_difference};
 pub use extrapolate::{Extrapolation, extrapolate, extrapolate_over_seeds};
-pub use independent::slope_of_samples;
+pub use independent::{slope_of_means, slope_of_samples};
 pub use multiple::holm;
 pub use over_seeds::{Average, Bootstrap, Curve, CurvePoint, bootstrap_mean, bootstrap_slope, slope_over_seeds};
 pub use quantile::{chi2_cdf, chi2_quantile, chi2_upper_tail, normal_cdf, normal_quantile, t_cdf, t_quantile};

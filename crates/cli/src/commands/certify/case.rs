@@ -8,9 +8,11 @@ use netsor_ir::syntax::Item;
 use netsor_ir::transform::kernels;
 use netsor_ir::verify::{Verified, verify_program};
 use netsor_ir::{Axis, Dim, ExprId, Id, Index, Instr, Kind, Program, ValueId};
-use netsor_limit::{Data, Deriver, Evaluator, Tolerance};
+use netsor_lab::{Cancel, Interrupted};
+use netsor_limit::{Data, Deriver};
 use netsor_num::streams::{Streams, fill_normal};
 
+use super::limits::Limits;
 use super::{Certified, CertifyArgs, Moments};
 use crate::values::{count, data_of, member, member_name};
 
@@ -64,7 +66,12 @@ impl Case {
     }
 
     /// The limits of all scalars, member by member; notes those that have none.
-    pub(super) fn targets(&self, args: &CertifyArgs, found: &mut Certified) -> anyhow::Result<Vec<Target>> {
+    pub(super) fn targets(
+        &self,
+        args: &CertifyArgs,
+        found: &mut Certified,
+        cancel: &Cancel,
+    ) -> anyhow::Result<Vec<Target>> {
         let program: &Program = &self.program;
         let mut deriver = match args.gradient_independence {
             false => Deriver::new(program),
@@ -86,20 +93,21 @@ impl Case {
             .collect();
         let graph = deriver.into_graph();
         let data = self.given.iter().fold(Data::new(), |data, (id, numbers)| data.with(*id, numbers.clone()));
-        // Far below any margin that simulation could resolve.
-        let tolerance = Tolerance { absolute: 1e-5, relative: 1e-4, max_points: 1 << 16, ..Tolerance::default() };
-        let mut evaluator = Evaluator::new(&graph, program, &data, tolerance)?;
+        let mut limits = Limits::new(&graph, program, &data)?;
 
         let members = self.members(&known);
         let wanted = spread(members.len(), args.max_numbers);
         found.left_out = members.len() - wanted.len();
         let mut targets = Vec::new();
         for (Known { value, limit }, flat) in wanted.into_iter().map(|k| members[k]) {
+            if cancel.is_cancelled() {
+                return Err(Interrupted.into());
+            }
             let at = member(&program.family_sizes(*value), flat);
             let name = member_name(&program.value(*value).name, &at);
             let mut second_moment = |vector: ValueId, at: &[u32]| -> Option<f64> {
                 let twice: Vec<u32> = at.iter().chain(at).copied().collect();
-                Some(evaluator.value(*own.get(&vector)?, &twice).ok()?.value)
+                Some(limits.value(*own.get(&vector)?, &twice).ok()?.value)
             };
             let scale = match self.pairs.get(value) {
                 Some(&(a, b)) => {
@@ -108,7 +116,7 @@ impl Case {
                 }
                 None => None,
             };
-            match evaluator.value(*limit, &at).map_err(|error| anyhow!("`{name}`: {error}")) {
+            match limits.value(*limit, &at).map_err(|error| anyhow!("`{name}`: {error}")) {
                 Ok(found_limit) => {
                     let scale = scale.filter(|&s| 0.0 < s).unwrap_or_else(|| found_limit.value.abs().max(1.0));
                     if LIMIT_ERROR * args.margin * scale < found_limit.error {

@@ -2,7 +2,7 @@
 
 use netsor_finite::{Executor, Inputs, Options, State};
 use netsor_ir::ValueId;
-use netsor_lab::stats::{self, Average, Estimate};
+use netsor_lab::stats::{self, Average, Estimate, Running};
 use netsor_lab::{Cancel, Interrupted, Test, Verdict};
 
 use super::CertifyArgs;
@@ -12,7 +12,7 @@ use super::case::{Case, Target};
 const RATE: f64 = -0.5;
 /// Room above it. A wrong limit has exponent 0 at large widths, so that half of `RATE` divides the two.
 const RATE_MARGIN: f64 = 0.25;
-/// The fewest draws from which an exponent is taken: with fewer the logarithm of a mean square is not Gaussian enough.
+/// The fewest draws from which an exponent is taken: with fewer the logarithm of a mean is not Gaussian enough.
 const RATE_SEEDS: usize = 64;
 /// Distances below this share of the scale are rounding and have no exponent.
 const ROUNDING: f64 = 1e-9;
@@ -35,18 +35,39 @@ pub(super) struct Difference {
     pub(super) p: f64,
 }
 
+/// What is kept of the draws of a number at one width.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Draws {
+    /// `x - limit`
+    difference: Running,
+    /// `|x - limit|`
+    distance: Running,
+    /// Whether a draw is farther from the limit than by rounding.
+    visible: bool,
+}
+
+impl Draws {
+    fn add(&mut self, target: &Target, value: f64) {
+        let difference = value - target.limit;
+        self.difference.add(difference);
+        self.distance.add(difference.abs());
+        self.visible |= ROUNDING * target.scale < difference.abs();
+    }
+}
+
 impl Number {
-    /// Tests one number; `samples[width]` are its values. `None` if all draws agree at some widths and not at others, as
+    /// Tests one number by its draws at each width. `None` if all draws agree at some widths and not at others, as
     /// those of a rare jump may: then nothing says how far the means can be trusted.
     pub(super) fn test(
         target: Target,
         widths: &[f64],
-        samples: &[Vec<f64>],
+        draws: &[Draws],
         margin: f64,
     ) -> Result<Option<Self>, stats::StatsError> {
         let Target { name, limit, scale, .. } = &target;
         let (margin, limit) = (margin * scale, *limit);
-        let means = samples.iter().map(|s| stats::mean(s)).collect::<Result<Vec<Estimate>, _>>()?;
+        let mean = |draws: &Draws| Ok(draws.difference.estimate()?.affine(1.0, limit));
+        let means = draws.iter().map(mean).collect::<Result<Vec<Estimate>, _>>()?;
         // A number that no draw enters is the same each time, up to rounding.
         let noisy: Vec<bool> = means.iter().map(|m| ROUNDING * scale < m.standard_error).collect();
         if noisy.contains(&true) && noisy.contains(&false) {
@@ -62,12 +83,10 @@ impl Number {
             let last = means.last().map_or(f64::NAN, |m| m.value);
             (Test::within(name, last, limit, margin)?, None)
         };
-        let distances: Vec<Vec<f64>> = samples.iter().map(|s| s.iter().map(|x| x - limit).collect()).collect();
-        let visible = |s: &Vec<f64>| s.iter().any(|d| ROUNDING * scale < d.abs());
-        let enough = samples.iter().all(|s| RATE_SEEDS <= s.len());
         let mut tests = vec![value];
-        if noisy && enough && distances.iter().all(visible) {
-            let slope = stats::slope_of_samples(widths, &distances, Average::RootMeanSquare)?.fit.slope;
+        if noisy && draws.iter().all(|d| d.visible && RATE_SEEDS <= d.distance.count()) {
+            let distances = draws.iter().map(|d| d.distance.estimate()).collect::<Result<Vec<_>, _>>()?;
+            let slope = stats::slope_of_means(widths, &distances, Average::Mean)?.fit.slope;
             tests.push(Test::at_most(format!("{name}: exponent of the distance"), &slope, RATE, RATE_MARGIN)?);
         }
         Ok(Some(Self { target, tests, difference }))
@@ -88,18 +107,18 @@ impl Number {
     }
 }
 
-/// `samples[target][width][seed]`
+/// `draws[target][width]`: one run of the program a width and seed gives one draw of every number.
 pub(super) fn simulate(
     case: &Case,
     targets: &[Target],
     args: &CertifyArgs,
     cancel: &Cancel,
     bar: &indicatif::ProgressBar,
-) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+) -> anyhow::Result<Vec<Vec<Draws>>> {
     let inputs = case.given.iter().fold(Inputs::new(), |inputs, (id, numbers)| inputs.with(*id, numbers.clone()));
     let mut wanted: Vec<ValueId> = targets.iter().map(|t| t.value).collect();
     wanted.dedup();
-    let mut samples = vec![vec![Vec::with_capacity(args.seeds); args.widths.len()]; targets.len()];
+    let mut draws = vec![vec![Draws::default(); args.widths.len()]; targets.len()];
     for (w, &width) in args.widths.iter().enumerate() {
         for seed in 0..args.seeds as u64 {
             if cancel.is_cancelled() {
@@ -109,12 +128,20 @@ pub(super) fn simulate(
             let options = Options::new(width, args.seed.wrapping_add(seed));
             let mut state = State::<f64>::new(&case.program, &inputs, &options)?;
             Executor::new(&case.program, options)?.run(&mut state, &wanted)?;
-            for (target, samples) in targets.iter().zip(&mut samples) {
-                let numbers = state.block(target.value).map(|block| &block.data[..]).unwrap_or_default();
-                samples[w].extend(numbers.get(target.flat));
+            let mut rest = &mut draws[..];
+            // Numbers of one value stand together.
+            for targets in targets.chunk_by(|a, b| a.value == b.value) {
+                let (own, others) = std::mem::take(&mut rest).split_at_mut(targets.len());
+                rest = others;
+                let numbers = state.block(targets[0].value).map(|block| &block.data[..]).unwrap_or_default();
+                for (target, draws) in targets.iter().zip(own) {
+                    if let Some(&number) = numbers.get(target.flat) {
+                        draws[w].add(target, number);
+                    }
+                }
             }
             bar.inc(1);
         }
     }
-    Ok(samples)
+    Ok(draws)
 }
