@@ -37,6 +37,9 @@ const ISSERLIS: usize = 10;
 /// Where the names of the bound variables of sums begin.
 const OPENED: u32 = 900_000_000;
 
+/// The slots that occur, and the covariance that they are from.
+type SlotsOf = (Vec<usize>, Vec<ExprId>);
+
 /// Canonical forms that are known, of one deriver and one way to split: comparisons of one network have most of their
 /// expectations in common.
 #[derive(Debug, Default)]
@@ -46,7 +49,7 @@ pub(super) struct Forms {
     /// Normal forms: hundreds of expectations have one covariance.
     normal: FxHashMap<ExprId, ExprId>,
     /// Which slots are combinations of others, by slots and covariance.
-    dependent: FxHashMap<(Vec<usize>, Vec<ExprId>), Rc<[Combination]>>,
+    dependent: FxHashMap<SlotsOf, Rc<[Combination]>>,
     /// Monomials of integrands that were written out so far.
     written: usize,
     /// After so many, integrands are left as they are: the comparison is given up.
