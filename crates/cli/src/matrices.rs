@@ -18,6 +18,19 @@ pub(crate) struct Matrices {
     pub(crate) ntk: Mat<f64>,
     /// The covariance at initialisation, if it exists.
     pub(crate) nngp: Option<Mat<f64>>,
+    /// Integrals whose error is above the tolerance of kernels.
+    pub(crate) not_met: usize,
+}
+
+/// Says on the error stream how many integrals of kernels are less accurate than kernels should be.
+pub(crate) fn warn_not_met(not_met: usize) {
+    if 0 < not_met {
+        eprintln!(
+            "warning: {not_met} integrals of the kernel did not meet their tolerance of {:e}; `netsor limit` has the errors of \
+             single entries",
+            Options::default().tolerance
+        );
+    }
 }
 
 /// The kernel matrices of `rows` against `cols`, or against themselves.
@@ -55,8 +68,10 @@ pub(crate) fn kernel_matrices(
     let columns = cols.map(inputs);
     let result = plan.run(&inputs(rows), columns.as_ref(), &options)?;
     bar.finish_and_clear();
+    let not_met = result.statistics.not_met;
+    warn_not_met(not_met);
     let (m, n) = (result.rows, result.cols);
     let matrix = |name: &str| result.get(name).map(|entries| Mat::from_fn(m, n, |i, j| entries[i * n + j]));
     let ntk = matrix("ntk").ok_or_else(|| anyhow!("`{}` has no tangent kernel", program.name))?;
-    Ok(Matrices { ntk, nngp: matrix("nngp") })
+    Ok(Matrices { ntk, nngp: matrix("nngp"), not_met })
 }

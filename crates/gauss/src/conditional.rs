@@ -18,9 +18,10 @@ use netsor_num::sobol::Sobol;
 use netsor_num::sum::pairwise;
 
 use crate::expect::by_quadrature;
+use crate::landmark::cuts as cuts_in;
 use crate::product::Part;
 use crate::roots::roots;
-use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance};
+use crate::{Covariance, Estimate, GaussError, Integrand, Landmark, Method, Tolerance};
 use plan::Plan;
 use rules::{Inner, Pieces, RANGE, ROWS, STENCIL, Table};
 
@@ -88,6 +89,7 @@ struct Conditional<'a> {
     tables: [Option<Table>; 2],
     /// Kinks of the product in each slot; none in the pair, which is integrated out.
     kinks: Vec<Vec<f64>>,
+    landmarks: Vec<Vec<Landmark>>,
     /// Surfaces that do not depend on the pair: part and number.
     surfaces: Vec<(usize, usize)>,
     /// Those that do, for each of the pair.
@@ -118,6 +120,7 @@ impl<'a> Conditional<'a> {
         let rules = [rule(step, 0.0), rule(step, 0.3)];
         let mut this = Self {
             kinks: vec![Vec::new(); plan.slots],
+            landmarks: vec![Vec::new(); plan.slots],
             parts,
             plan,
             rules,
@@ -186,6 +189,7 @@ impl<'a> Conditional<'a> {
                 for (k, &slot) in part.slots.iter().enumerate() {
                     if !self.plan.pair.contains(&slot) {
                         self.kinks[slot].extend_from_slice(part.function.kinks(k));
+                        self.landmarks[slot].extend_from_slice(part.function.landmarks(k));
                     }
                 }
                 for surface in 0..part.function.surfaces() {
@@ -226,7 +230,10 @@ impl<'a> Conditional<'a> {
     fn kinked(&self, which: usize) -> bool {
         let slot = self.plan.pair[which];
         let kinked = |part: &Part<'_>| {
-            part.slots.iter().position(|&s| s == slot).is_some_and(|k| !part.function.kinks(k).is_empty())
+            part.slots
+                .iter()
+                .position(|&s| s == slot)
+                .is_some_and(|k| !cuts_in(part.function, k, self.plan.deviation[which]).is_empty())
         };
         !self.inner_surfaces[which].is_empty() || self.plan.groups[which].iter().any(|&k| kinked(&self.parts[k]))
     }
@@ -368,7 +375,7 @@ impl<'a> Conditional<'a> {
         let mut cuts = Vec::new();
         for part in group.iter().map(|&k| &self.parts[k]) {
             if let Some(k) = part.slots.iter().position(|&s| s == slot) {
-                cuts.extend(part.function.kinks(k).iter().map(|t| (t - mean) / deviation));
+                cuts.extend(cuts_in(part.function, k, deviation).iter().map(|t| (t - mean) / deviation));
             }
         }
         for &(part, surface) in &self.inner_surfaces[which] {
@@ -467,6 +474,10 @@ impl Integrand for Conditional<'_> {
 
     fn kinks(&self, slot: usize) -> &[f64] {
         &self.kinks[slot]
+    }
+
+    fn landmarks(&self, slot: usize) -> &[Landmark] {
+        &self.landmarks[slot]
     }
 
     fn surfaces(&self) -> usize {

@@ -250,6 +250,11 @@ impl Factor {
         self.entries[k * self.rank + j]
     }
 
+    /// The standard deviation of slot `k`.
+    pub(crate) fn deviation(&self, k: usize) -> f64 {
+        libm::sqrt((0..self.rank).map(|j| self.entry(k, j) * self.entry(k, j)).sum())
+    }
+
     /// The same law in other coordinates: the leading variables along these orthonormal axes, the others as they are.
     pub(crate) fn turned(&self, axes: &[Vec<f64>]) -> Self {
         let turn = |l: &[f64]| -> Vec<f64> {

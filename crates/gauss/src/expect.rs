@@ -2,6 +2,7 @@
 
 use crate::conditional;
 use crate::covariance::Factor;
+use crate::landmark::has_narrow_landmarks;
 use crate::product::{Part, Product};
 use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kinked, qmc, smoothed, tensor, wide};
 
@@ -71,7 +72,7 @@ pub(crate) fn by_quadrature(
     let rank = factor.rank;
     let plain = match rank {
         0 => return constant(f).map(Some),
-        1..=5 if f.smooth() => return grid(f, factor, tol),
+        1..=5 if f.smooth() && !has_narrow_landmarks(f, factor) => return grid(f, factor, tol),
         1 => kinked::expect(f, factor, tol)?,
         2..=kinked::MAX_RANK if f.surfaces() == 0 => kinked::expect(f, factor, tol)?,
         _ => None,

@@ -1,7 +1,7 @@
 //! Functions of jointly Gaussian slots, as [`expect`](crate::expect) wants them.
 
-use crate::GaussError;
 use crate::covariance::Factor;
+use crate::{GaussError, Landmark};
 
 /// A function of jointly Gaussian slots, evaluated in batches.
 pub trait Integrand {
@@ -16,6 +16,14 @@ pub trait Integrand {
     /// Declare all of them or none: a function of three variables that declares some is trusted to have no others.
     /// Of a kink that is not declared the error of the answer tells, but the answer is worse.
     fn kinks(&self, slot: usize) -> &[f64];
+
+    /// Where the function of one slot, though smooth, may vary quickly.
+    ///
+    /// Those that are narrow beside the deviation of the slot are resolved in up to three independent variables.
+    fn landmarks(&self, slot: usize) -> &[Landmark] {
+        let _ = slot;
+        &[]
+    }
 
     /// The number of surfaces, beside thresholds of slots, on which the function is not smooth; all of them or none.
     fn surfaces(&self) -> usize {
@@ -39,6 +47,7 @@ type Surface = Box<dyn Fn(&[&[f64]], &mut [f64])>;
 /// An [`Integrand`] made of a closure.
 pub struct Function<F> {
     kinks: Vec<Vec<f64>>,
+    landmarks: Vec<Vec<Landmark>>,
     surfaces: Vec<Surface>,
     smooth: bool,
     eval: F,
@@ -47,7 +56,8 @@ pub struct Function<F> {
 impl<F: Fn(&[&[f64]], &mut [f64])> Function<F> {
     /// The smooth function of so many slots that the closure evaluates.
     pub fn new(slots: usize, eval: F) -> Self {
-        Self { kinks: vec![Vec::new(); slots], surfaces: Vec::new(), smooth: true, eval }
+        let landmarks = vec![Vec::new(); slots];
+        Self { kinks: vec![Vec::new(); slots], landmarks, surfaces: Vec::new(), smooth: true, eval }
     }
 
     /// The same function, which is not smooth where `slot` passes one of the thresholds.
@@ -58,6 +68,16 @@ impl<F: Fn(&[&[f64]], &mut [f64])> Function<F> {
     pub fn with_kinks(mut self, slot: usize, thresholds: &[f64]) -> Self {
         self.kinks[slot] = thresholds.to_vec();
         self.smooth = false;
+        self
+    }
+
+    /// The same function, which varies quickly around some values of `slot`.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn with_landmarks(mut self, slot: usize, landmarks: &[Landmark]) -> Self {
+        self.landmarks[slot] = landmarks.to_vec();
         self
     }
 
@@ -88,6 +108,10 @@ impl<F: Fn(&[&[f64]], &mut [f64])> Integrand for Function<F> {
 
     fn kinks(&self, slot: usize) -> &[f64] {
         &self.kinks[slot]
+    }
+
+    fn landmarks(&self, slot: usize) -> &[Landmark] {
+        &self.landmarks[slot]
     }
 
     fn surfaces(&self) -> usize {

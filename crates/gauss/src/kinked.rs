@@ -3,6 +3,7 @@
 //! The kinks are hyperplanes `a x = t`.
 //! Integrals are nested: the innermost is cut where its line crosses the kinks and is analytic between the cuts; the next one is cut at the abscissas where two kinks cross within the line, found by elimination; and so on outwards.
 //! The axes are turned so that no kink is near to parallel to the inner axis.
+//! Landmarks of smooth functions, around which they vary quickly, are hyperplanes too, with a thickness: a line is cut on both sides of them at distances that double, and so is the next one where it meets the place at which two of them cross.
 //! Correlations close to ±1, where two kinks almost coincide, are harmless this way: both are almost parallel to the outer axes.
 
 use netsor_num::normal;
@@ -12,6 +13,7 @@ use netsor_num::sobol::Sobol;
 use crate::covariance::Factor;
 use crate::directions::{completed, dot};
 use crate::integrand::Whitened;
+use crate::landmark::{Landmark, has_narrow_landmarks};
 use crate::{Estimate, GaussError, Integrand, Method, Tolerance};
 
 /// The most variables that are integrated one inside the other.
@@ -56,7 +58,7 @@ pub(crate) fn expect_after(
     let rank = factor.rank;
     let all = rank + inner;
     let mut range = RANGE[all - 1];
-    let declared = (0..f.slots()).any(|k| !f.kinks(k).is_empty());
+    let declared = (0..f.slots()).any(|k| !f.kinks(k).is_empty()) || has_narrow_landmarks(f, factor);
     if rank == MAX_RANK && !declared {
         return Ok(None);
     }
@@ -96,14 +98,19 @@ pub(crate) fn expect_after(
 struct Plane {
     normal: Vec<f64>,
     threshold: f64,
+    /// The thickness of a landmark; 0 for a kink.
+    scale: f64,
 }
 
 impl Plane {
     /// With a normal of length one; `None` if there is no direction: a constant slot, or hyperplanes that are parallel.
-    fn new(normal: &[f64], threshold: f64) -> Option<Self> {
+    fn new(normal: &[f64], threshold: f64, scale: f64) -> Option<Self> {
         let length = libm::sqrt(normal.iter().map(|a| a * a).sum());
-        (0.0 < length)
-            .then(|| Self { normal: normal.iter().map(|a| a / length).collect(), threshold: threshold / length })
+        (0.0 < length).then(|| Self {
+            normal: normal.iter().map(|a| a / length).collect(),
+            threshold: threshold / length,
+            scale: scale / length,
+        })
     }
 
     /// The coefficient of the innermost variable.
@@ -121,7 +128,7 @@ impl Plane {
     fn turned(&self, axes: &[Vec<f64>]) -> Self {
         let (leading, rest) = self.normal.split_at(axes.len());
         let normal = axes.iter().map(|axis| dot(axis, leading)).chain(rest.iter().copied()).collect();
-        Self { normal, threshold: self.threshold }
+        Self { normal, ..*self }
     }
 }
 
@@ -141,7 +148,10 @@ impl Kinks {
         for k in 0..f.slots() {
             let normal: Vec<f64> = (0..rank).map(|j| factor.entry(k, j)).collect();
             for t in f.kinks(k) {
-                add(&mut planes[rank - 1], Plane::new(&normal, *t));
+                add(&mut planes[rank - 1], Plane::new(&normal, *t, 0.0));
+            }
+            for landmark in f.landmarks(k).iter().filter(|l| l.narrow(factor.deviation(k))) {
+                add(&mut planes[rank - 1], Plane::new(&normal, landmark.at, landmark.scale));
             }
         }
         for l in (1..rank).rev() {
@@ -164,18 +174,20 @@ fn crossings(planes: &[Plane]) -> Vec<Plane> {
     for (i, p) in planes.iter().enumerate() {
         let n = p.normal.len() - 1;
         if p.last().abs() < 1e-12 {
-            add(&mut all, Plane::new(&p.normal[..n], p.threshold));
+            add(&mut all, Plane::new(&p.normal[..n], p.threshold, p.scale));
         }
         for q in &planes[..i] {
             let eliminate = |a: f64, b: f64| a * q.last() - b * p.last();
             let normal: Vec<f64> = (0..n).map(|j| eliminate(p.normal[j], q.normal[j])).collect();
-            add(&mut all, Plane::new(&normal, eliminate(p.threshold, q.threshold)));
+            // The distance at which the two are as far from each other on the line as they are thick together.
+            let scale = p.scale * q.last().abs() + q.scale * p.last().abs();
+            add(&mut all, Plane::new(&normal, eliminate(p.threshold, q.threshold), scale));
         }
     }
     all
 }
 
-/// Adds a hyperplane that is not there yet, up to rounding.
+/// Adds a hyperplane that is not there yet, up to rounding; of two landmarks in one place the thinner one counts.
 fn add(planes: &mut Vec<Plane>, new: Option<Plane>) {
     let Some(new) = new else { return };
     let same = |old: &Plane| {
@@ -184,8 +196,13 @@ fn add(planes: &mut Vec<Plane>, new: Option<Plane>) {
         let turned = old.normal.iter().zip(&new.normal).fold(0.0_f64, |m, (a, b)| m.max(gap(*a, *b)));
         turned < 1e-13 && gap(old.threshold, new.threshold) < 1e-13
     };
-    if !planes.iter().any(same) {
+    let Some(at) = planes.iter().position(same) else {
         planes.push(new);
+        return;
+    };
+    let old = &mut planes[at].scale;
+    if *old == 0.0 || (0.0 < new.scale && new.scale < *old) {
+        *old = new.scale;
     }
 }
 
@@ -382,7 +399,15 @@ impl<'a> Nest<'a> {
         // Together the variables stay in a ball.
         let square: f64 = outer.iter().map(|x| x * x).sum();
         let range = libm::sqrt((self.range * self.range - square).max(1.0));
-        let mut cuts: Vec<f64> = self.planes[l].iter().map(|plane| plane.cut(outer)).collect();
+        let mut cuts = Vec::new();
+        for plane in &self.planes[l] {
+            let (at, scale) = (plane.cut(outer), plane.scale / plane.last().abs());
+            if 0.0 < scale && at.abs() < 2.0 * range {
+                cuts.extend(Landmark { at, scale }.cluster(self.piece));
+            } else {
+                cuts.push(at);
+            }
+        }
         cuts.retain(|x| x.abs() < range);
         cuts.push(-range);
         cuts.push(range);

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::Integrand;
+use crate::{Integrand, Landmark};
 
 /// One factor of a product: a function of some of the slots.
 pub struct Part<'a> {
@@ -16,6 +16,7 @@ pub struct Part<'a> {
 pub(crate) struct Product<'a> {
     parts: &'a [Part<'a>],
     kinks: Vec<Vec<f64>>,
+    landmarks: Vec<Vec<Landmark>>,
     /// Parts with their surfaces, in order.
     surfaces: Vec<(usize, usize)>,
     smooth: bool,
@@ -26,10 +27,12 @@ impl<'a> Product<'a> {
     /// The product over so many slots.
     pub(crate) fn new(parts: &'a [Part<'a>], slots: usize) -> Self {
         let mut kinks = vec![Vec::new(); slots];
+        let mut landmarks = vec![Vec::new(); slots];
         let mut surfaces = Vec::new();
         for (at, part) in parts.iter().enumerate() {
             for (k, &slot) in part.slots.iter().enumerate() {
                 kinks[slot].extend_from_slice(part.function.kinks(k));
+                landmarks[slot].extend_from_slice(part.function.landmarks(k));
             }
             surfaces.extend((0..part.function.surfaces()).map(|s| (at, s)));
         }
@@ -43,7 +46,7 @@ impl<'a> Product<'a> {
             surfaces.clear();
         }
         let smooth = parts.iter().all(|p| p.function.smooth());
-        Self { parts, kinks, surfaces, smooth, factor: RefCell::default() }
+        Self { parts, kinks, landmarks, surfaces, smooth, factor: RefCell::default() }
     }
 }
 
@@ -72,6 +75,10 @@ impl Integrand for Product<'_> {
 
     fn kinks(&self, slot: usize) -> &[f64] {
         &self.kinks[slot]
+    }
+
+    fn landmarks(&self, slot: usize) -> &[Landmark] {
+        &self.landmarks[slot]
     }
 
     fn surfaces(&self) -> usize {

@@ -18,6 +18,7 @@ use netsor_num::sobol::Sobol;
 use crate::conditional::mean_and_error;
 use crate::covariance::Factor;
 use crate::directions::axes_through;
+use crate::landmark::cuts;
 use crate::roots::roots;
 use crate::{Estimate, GaussError, Integrand, Method, Tolerance, kinked};
 
@@ -174,14 +175,14 @@ impl<'a> Smoothed<'a> {
     fn cuts(&self, base: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let n = base.first().map_or(0, Vec::len);
         let along = self.factor.rank - 1;
-        let mut cuts = vec![Vec::new(); n];
+        let mut all = vec![Vec::new(); n];
         for (k, base) in base.iter().enumerate() {
             let slope = self.factor.entry(k, along);
             if slope == 0.0 {
                 continue;
             }
-            for threshold in self.f.kinks(k) {
-                for (cuts, base) in cuts.iter_mut().zip(base) {
+            for threshold in cuts(self.f, k, self.factor.deviation(k)) {
+                for (cuts, base) in all.iter_mut().zip(base) {
                     let t = (threshold - base) / slope;
                     if t.abs() < self.range {
                         cuts.push(t);
@@ -202,9 +203,9 @@ impl<'a> Smoothed<'a> {
                 self.evaluated.set(self.evaluated.get() + t.len());
                 out
             };
-            roots(self.range, RULES[self.level].2, &mut value, &mut cuts);
+            roots(self.range, RULES[self.level].2, &mut value, &mut all);
         }
-        cuts
+        all
     }
 
     /// The integrals along some lines.

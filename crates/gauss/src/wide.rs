@@ -10,7 +10,7 @@ use netsor_num::quadrature::{Rule, gauss_legendre};
 
 use crate::covariance::Factor;
 use crate::integrand::Whitened;
-use crate::{Covariance, Estimate, GaussError, Integrand, Method};
+use crate::{Covariance, Estimate, GaussError, Integrand, Landmark, Method};
 
 /// The least deviation that counts as far above 1.
 const WIDE: f64 = 32.0;
@@ -29,6 +29,9 @@ const OUTSIDE: f64 = 1e-14;
 pub(crate) fn applies(f: &dyn Integrand, c: &Covariance) -> bool {
     let kinks = || (0..f.slots()).flat_map(|k| f.kinks(k));
     let simple = f.smooth() || (kinks().next().is_some() && kinks().all(|&t| t == 0.0));
+    // What varies more quickly, or about other values, is cut by `kinked`.
+    let about_zero = |l: &Landmark| l.at == 0.0 && libm::ldexp(1.0, FINEST) <= l.scale;
+    let simple = simple && (0..f.slots()).flat_map(|k| f.landmarks(k)).all(about_zero);
     simple && f.surfaces() == 0 && (0..c.slots()).any(|k| WIDE * WIDE < c.entry(k, k))
 }
 

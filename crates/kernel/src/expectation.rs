@@ -223,7 +223,7 @@ impl Lowering<'_> {
         let op = if closed && !(smooth && ones) {
             Op::Closed { f, g, uu, cov, vv }
         } else {
-            if !(left.is_smooth_on_each_side() && right.is_smooth_on_each_side() && ones) {
+            if !ones {
                 return Ok(None);
             }
             let (_, _, rho) = self.correlation(uu, cov, vv)?;

@@ -1,13 +1,16 @@
 //! Integrands: what a factor of one Gaussian variable is, and how it is evaluated.
 
+use std::sync::{Arc, Mutex};
+
 use netsor_gauss::dual::{Activation, Dual};
-use netsor_gauss::{Covariance, Estimate, Function, GaussError, Tolerance, expect};
+use netsor_gauss::{Covariance, Estimate, Function, GaussError, Part, Tolerance, expect, expect_product};
 use netsor_ir::expr::{Expr, ExprId, for_each_child};
 use netsor_ir::func::{Func, Smoothness};
 use netsor_ir::tape::{Functions, Input, Scratch, Setting, Tape};
 use netsor_limit::Graph;
 use netsor_limit::closed_form::{self, Leaves, slots_of};
 use netsor_limit::graph::Leaf;
+use netsor_limit::landmarks::{Arguments, Binding, Found};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::KernelError;
@@ -73,7 +76,14 @@ pub(crate) struct SlotFunction {
     /// What each input of the tape is: a multiple of `u`, or a number.
     inputs: Vec<Source>,
     pub(crate) shape: Shape,
+    arguments: Arguments,
+    bindings: Vec<Binding>,
+    /// Where it bends or varies quickly, by the power of two that the deviation is up to.
+    found: Arc<Mutex<FxHashMap<i32, Arc<Found>>>>,
 }
+
+/// Deviations within which places are looked for.
+const RANGE: f64 = 16.0;
 
 #[derive(Clone, Copy, Debug)]
 enum Source {
@@ -115,7 +125,48 @@ impl SlotFunction {
             })
             .collect::<Option<_>>()
             .ok_or_else(|| KernelError::Lower("an integrand mentions more than its slots".to_owned()))?;
-        Ok(Self { tape, inputs, shape: shape(graph, key) })
+        let arguments = Arguments::new(graph, &key.factors, &[])?;
+        let bindings = arguments.bind(graph, |leaf| match leaf {
+            Leaf::Slot(k) => key.multiple(k).map(Binding::Multiple),
+            Leaf::Parameter(k) => key.parameter(k).map(Binding::Number),
+            _ => None,
+        });
+        Ok(Self { tape, inputs, shape: shape(graph, key), arguments, bindings, found: Arc::default() })
+    }
+
+    /// Where the function bends or varies quickly, for this deviation of `u`.
+    fn places(&self, sd: f64) -> Arc<Found> {
+        if !(0.0 < sd && sd.is_finite()) {
+            return Arc::default();
+        }
+        let exponent = sd.log2().ceil() as i32;
+        let find = || Arc::new(self.arguments.find(RANGE * 2f64.powi(exponent), &self.bindings));
+        match self.found.lock() {
+            Ok(mut known) => known.entry(exponent).or_insert_with(find).clone(),
+            Err(_) => find(),
+        }
+    }
+
+    /// Whether rules for functions that are smooth on each side of zero, and vary on no length far below the deviation,
+    /// will do.
+    pub(crate) fn is_plain(&self, sd: f64) -> bool {
+        let places = self.places(sd);
+        self.shape.is_smooth_on_each_side() && !places.landmarks.iter().any(|l| l.narrow(sd))
+    }
+
+    /// The function for the general integrator.
+    fn integrand(&self, sd: f64) -> Function<impl Fn(&[&[f64]], &mut [f64])> {
+        let scratch = std::cell::RefCell::new(FunctionScratch::default());
+        let f = Function::new(1, move |points: &[&[f64]], out: &mut [f64]| {
+            self.eval(points[0], out, &mut scratch.borrow_mut());
+        });
+        let places = self.places(sd);
+        let f = f.with_landmarks(0, &places.landmarks);
+        match &places.kinks[..] {
+            _ if places.more => f.not_smooth(),
+            [] => f,
+            kinks => f.with_kinks(0, kinks),
+        }
     }
 
     /// Fills `out` with the values at `u`.
@@ -155,35 +206,15 @@ impl SlotFunction {
 
     /// `E f(u)` by the general integrator.
     pub(crate) fn mean(&self, variance: f64, tolerance: &Tolerance) -> Result<Estimate, GaussError> {
-        let scratch = std::cell::RefCell::new(FunctionScratch::default());
-        let f = Function::new(1, |points: &[&[f64]], out: &mut [f64]| {
-            self.eval(points[0], out, &mut scratch.borrow_mut());
-        });
-        let covariance = Covariance::new(1, vec![variance])?;
-        expect(&self.with_kinks(f, 0), &covariance, tolerance)
+        expect(&self.integrand(variance.sqrt()), &Covariance::new(1, vec![variance])?, tolerance)
     }
 
     /// `E f(u) g(v)` by the general integrator.
     pub(crate) fn dual(&self, g: &Self, [uu, uv, vv]: [f64; 3], tolerance: &Tolerance) -> Result<Estimate, GaussError> {
-        let scratch = std::cell::RefCell::new((FunctionScratch::default(), Vec::new()));
-        let product = Function::new(2, |points: &[&[f64]], out: &mut [f64]| {
-            let (scratch, other) = &mut *scratch.borrow_mut();
-            other.resize(out.len(), 0.0);
-            self.eval(points[0], out, scratch);
-            g.eval(points[1], other, scratch);
-            out.iter_mut().zip(other.iter()).for_each(|(a, b)| *a *= b);
-        });
         let covariance = Covariance::new(2, vec![uu, uv, uv, vv])?;
-        let product = g.with_kinks(self.with_kinks(product, 0), 1);
-        expect(&product, &covariance, tolerance)
-    }
-
-    fn with_kinks<F: Fn(&[&[f64]], &mut [f64])>(&self, f: Function<F>, slot: usize) -> Function<F> {
-        match &self.shape {
-            shape if shape.is_smooth() => f,
-            Shape::Rough => f.not_smooth(),
-            _ => f.with_kinks(slot, &[0.0]),
-        }
+        let (f, g) = (self.integrand(uu.sqrt()), g.integrand(vv.sqrt()));
+        let parts = [Part { slots: vec![0], function: &f }, Part { slots: vec![1], function: &g }];
+        expect_product(&parts, &covariance, tolerance)
     }
 }
 
@@ -201,7 +232,10 @@ pub(crate) struct General {
     tape: Tape<f64>,
     leaves: Vec<Leaf>,
     pub(crate) slots: usize,
-    kinks: Vec<bool>,
+    /// Arguments that depend on one slot, a list for each.
+    arguments: Vec<Arguments>,
+    arguments_leaves: Vec<Vec<Leaf>>,
+    /// Whether it has kinks in several slots together.
     rough: bool,
 }
 
@@ -209,15 +243,11 @@ impl General {
     pub(crate) fn new(graph: &Graph, integrand: ExprId, slots: usize) -> Result<Self, KernelError> {
         let tape = compile(graph, &[integrand])?;
         let leaves = tape.inputs().iter().map(|(symbol, _)| graph.leaf(*symbol)).collect();
-        let mut kinks = vec![false; slots];
-        let mut rough = false;
-        for kink in kinks_of(graph, &[integrand]) {
-            match kink {
-                Some(slot) => kinks[slot] = true,
-                None => rough = true,
-            }
-        }
-        Ok(Self { tape, leaves, slots, kinks, rough })
+        let arguments: Vec<Arguments> =
+            (0..slots).map(|slot| Arguments::new(graph, &[integrand], &[slot])).collect::<Result<_, _>>()?;
+        let arguments_leaves = arguments.iter().map(|a| a.leaves(graph)).collect();
+        let rough = kinks_of(graph, &[integrand]).contains(&Kink::OfMany);
+        Ok(Self { tape, leaves, slots, arguments, arguments_leaves, rough })
     }
 
     /// The expectation: `args` are the lower triangle of the covariance and then the parameters.
@@ -239,13 +269,27 @@ impl General {
                 .collect();
             self.tape.eval(&inputs, &mut [out], &mut scratch.borrow_mut());
         });
-        if self.rough {
-            // Kinks are declared all or none.
-            f = f.not_smooth();
-        } else {
-            for slot in (0..n).filter(|&slot| self.kinks[slot]) {
-                f = f.with_kinks(slot, &[0.0]);
+        let mut hidden = self.rough;
+        for slot in 0..n {
+            let bind = |leaf: &Leaf| match leaf {
+                Leaf::Slot(k) if *k == slot => Binding::Multiple(1.0),
+                Leaf::Parameter(k) => Binding::Number(parameters[*k]),
+                _ => Binding::Number(0.0),
+            };
+            let bindings: Vec<Binding> = self.arguments_leaves[slot].iter().map(bind).collect();
+            let found = self.arguments[slot].find(RANGE * entry(slot, slot).max(0.0).sqrt(), &bindings);
+            hidden |= found.more;
+            f = f.with_landmarks(slot, &found.landmarks);
+            if !hidden && !found.kinks.is_empty() {
+                f = f.with_kinks(slot, &found.kinks);
             }
+        }
+        if hidden {
+            // Kinks are declared all or none.
+            for slot in 0..n {
+                f = f.with_kinks(slot, &[]);
+            }
+            f = f.not_smooth();
         }
         expect(&f, &covariance, tolerance)
     }
@@ -312,8 +356,18 @@ impl Forms {
     }
 }
 
-/// Where the expressions are not smooth: at zero of a slot, or (`None`) somewhere else.
-fn kinks_of(graph: &Graph, roots: &[ExprId]) -> Vec<Option<usize>> {
+/// Where an expression is not smooth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kink {
+    /// Where a slot is zero.
+    AtZero,
+    /// Elsewhere, where a function of one slot is zero.
+    OfOne,
+    /// Where a function of several slots is zero.
+    OfMany,
+}
+
+fn kinks_of(graph: &Graph, roots: &[ExprId]) -> Vec<Kink> {
     let mut kinks = Vec::new();
     for &root in roots {
         graph.pool.visit(root, &mut |node| {
@@ -321,16 +375,19 @@ fn kinks_of(graph: &Graph, roots: &[ExprId]) -> Vec<Option<usize>> {
             if func.facts().smoothness == Smoothness::Smooth {
                 return;
             }
-            let slot = match graph.pool.node(args[0]) {
-                Expr::Ref(symbol, _) => match graph.leaf(*symbol) {
-                    Leaf::Slot(k) => Some(k),
-                    _ => None,
-                },
-                _ => None,
+            let is_slot = match graph.pool.node(args[0]) {
+                Expr::Ref(symbol, _) => matches!(graph.leaf(*symbol), Leaf::Slot(_)),
+                _ => false,
             };
             let against_zero = !matches!(func, Func::Max | Func::Min) || graph.pool.is_zero(args[args.len() - 1]);
-            if args.iter().any(|&a| !slots_of(graph, a).is_empty()) {
-                kinks.push(slot.filter(|_| against_zero));
+            let mut slots: Vec<usize> = args.iter().flat_map(|&a| slots_of(graph, a)).collect();
+            slots.sort_unstable();
+            slots.dedup();
+            match slots[..] {
+                [] => {}
+                [_] if is_slot && against_zero => kinks.push(Kink::AtZero),
+                [_] => kinks.push(Kink::OfOne),
+                _ => kinks.push(Kink::OfMany),
             }
         });
     }
@@ -344,7 +401,7 @@ fn shape(graph: &Graph, key: &FunctionKey) -> Shape {
     }
     match &kinks_of(graph, &key.factors)[..] {
         [] => Shape::Smooth,
-        kinks if kinks.iter().all(Option::is_some) => Shape::Kinked,
+        kinks if kinks.iter().all(|k| *k == Kink::AtZero) => Shape::Kinked,
         _ => Shape::Rough,
     }
 }

@@ -144,7 +144,7 @@ impl Grid {
 
     /// `E f(s Z)`, or `None` where the rules are too coarse for `tolerance` (relative to the size of `f`).
     pub(crate) fn mean(&self, f: &SlotFunction, sd: f64, tolerance: f64, scratch: &mut GridScratch) -> Option<f64> {
-        if !f.shape.is_smooth_on_each_side() {
+        if !f.is_plain(sd) {
             return None;
         }
         self.rules(f.shape.is_smooth()).iter().find_map(|rule| {
@@ -164,6 +164,9 @@ impl Grid {
         tolerance: f64,
         scratch: &mut GridScratch,
     ) -> Option<(&Rule, f64)> {
+        if !f.is_plain(sd) {
+            return None;
+        }
         let rules = self.rules(f.shape.is_smooth()).iter().filter(|rule| terms <= rule.terms);
         rules.into_iter().find_map(|rule| {
             rule.halves(f, sd, scratch);
@@ -184,6 +187,9 @@ impl Grid {
         tolerance: f64,
         scratch: &mut GridScratch,
     ) -> Option<f64> {
+        if !(f.is_plain(s) && g.is_plain(t)) {
+            return None;
+        }
         let smooth = f.shape.is_smooth() && g.shape.is_smooth();
         if rho.abs() == 1.0 {
             return self.rules(smooth).iter().find_map(|rule| parallel(rule, [f, g], [s, rho * t], tolerance, scratch));

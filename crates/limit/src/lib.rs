@@ -64,6 +64,7 @@ mod expectation;
 pub mod graph;
 pub mod independence;
 pub mod induction;
+pub mod landmarks;
 mod order;
 pub mod paths;
 mod powers;

@@ -164,13 +164,7 @@ impl Deriver<'_> {
     }
 
     /// A linear form: its constant part stays in the integrand, its random part becomes a slot.
-    fn slot(
-        &mut self,
-        form: ExprId,
-        slots: &mut Slots,
-        guards: &[Guard],
-        name: &str,
-    ) -> Result<ExprId, LimitError> {
+    fn slot(&mut self, form: ExprId, slots: &mut Slots, guards: &[Guard], name: &str) -> Result<ExprId, LimitError> {
         let (constant, random) = self.split_form(form, name)?;
         let random = self.graph.pool.sum(&[], guards.iter().cloned(), random);
         let constant = if self.graph.pool.is_zero(constant) { None } else { Some(self.parameter(constant, slots)) };

@@ -12,7 +12,7 @@ use netsor_lab::format;
 use serde_json::json;
 
 use crate::commands::tune::Request;
-use crate::matrices::kernel_matrices;
+use crate::matrices::{kernel_matrices, warn_not_met};
 use crate::output;
 use crate::task::{ArchitectureArgs, DatasetArgs};
 
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
     let points = dataset.inputs();
     let (n, features) = (points.n_rows(), points.n_cols());
     let network = args.architecture.network(features, 1, 1)?;
-    let entries = match &args.derivative {
+    let (entries, not_met): (Vec<f64>, usize) = match &args.derivative {
         Some(name) => derivative(&network, args.kind, name, points)?,
         None => {
             let matrices = kernel_matrices(&network, points, None)?;
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
                 Kind::Ntk => matrices.ntk,
                 Kind::Nngp => matrices.nngp.ok_or_else(nngp)?,
             };
-            (0..n * n).map(|k| kernel[(k / n, k % n)]).collect()
+            ((0..n * n).map(|k| kernel[(k / n, k % n)]).collect(), matrices.not_met)
         }
     };
     let diagonal = (0..n).map(|i| entries[i * n + i]);
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         output::emit_json(&json!({
             "network": name, "kind": kind, "derivative": args.derivative, "points": n, "mean_diagonal": mean_diagonal,
-            "least": least, "largest": most, "file": args.out,
+            "least": least, "largest": most, "file": args.out, "tolerance_not_met": not_met,
             "matrix": args.out.is_none().then(|| entries.chunks(n).collect::<Vec<_>>()),
         }))?;
     } else {
@@ -120,12 +120,15 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The derivative of the kernel matrix in one hyper-parameter.
-fn derivative(network: &Network, kind: Kind, name: &str, points: &Matrix) -> anyhow::Result<Vec<f64>> {
+fn derivative(network: &Network, kind: Kind, name: &str, points: &Matrix) -> anyhow::Result<(Vec<f64>, usize)> {
     let request = Request::new(network, &[name.to_owned()])?;
     let (kernel, input) = request.kernel(network, kind)?;
     let inputs = Inputs::new(points.n_rows()).with(input, points.as_slice().to_vec());
     let result = kernel.plan(&request.start())?.run(&inputs, None, &Options::default())?;
-    result.values.into_iter().nth(1).ok_or_else(|| anyhow!("--derivative {name}: expected one hyper-parameter"))
+    let not_met = result.statistics.not_met;
+    warn_not_met(not_met);
+    let derivative = result.values.into_iter().nth(1);
+    derivative.map(|d| (d, not_met)).ok_or_else(|| anyhow!("--derivative {name}: expected one hyper-parameter"))
 }
 
 fn csv(entries: &[f64], n: usize) -> String {

@@ -70,6 +70,8 @@ struct Number {
     error: f64,
     /// How its expectations were found.
     method: String,
+    /// Whether the error is within the tolerance.
+    met: bool,
     /// What it would be if `W'` were independent of `W`, where that is another number.
     independent: Option<f64>,
 }
@@ -81,6 +83,8 @@ struct Wanted {
     sizes: Vec<usize>,
     /// What it is of its program, if it is anything by itself.
     of: Option<Of>,
+    /// Whether it is the same after its two halves of indices are exchanged.
+    symmetric: bool,
 }
 
 /// A scalar of a program, or the mean of a product.
@@ -158,7 +162,7 @@ fn scalars(deriver: &mut Deriver<'_>, program: &Program) -> Vec<Wanted> {
         .filter_map(|id| {
             let expr = deriver.scalar(id).ok()?;
             let name = program.value(id).name.clone();
-            Some(Wanted { name, expr, sizes: program.family_sizes(id), of: Some(Of::Scalar(id)) })
+            Some(Wanted { name, expr, sizes: program.family_sizes(id), of: Some(Of::Scalar(id)), symmetric: false })
         })
         .collect()
 }
@@ -179,7 +183,7 @@ fn moment(deriver: &mut Deriver<'_>, program: &Program, pair: &str) -> anyhow::R
     let expr = deriver.second_moment(a, b)?;
     let sizes = [program.family_sizes(a), program.family_sizes(b)].concat();
     let name = format!("E {} {}", program.value(a).name, program.value(b).name);
-    Ok(Wanted { name, expr, sizes, of: Some(Of::Moment(a, b)) })
+    Ok(Wanted { name, expr, sizes, of: Some(Of::Moment(a, b)), symmetric: a == b })
 }
 
 fn evaluate(
@@ -193,9 +197,23 @@ fn evaluate(
     let data = given.iter().fold(Data::new(), |data, (id, numbers)| data.with(*id, numbers.clone()));
     let mut evaluator = Evaluator::new(&graph, program, &data, tolerance)?;
     let mut out = Vec::new();
-    for Wanted { name, expr, sizes, .. } in wanted {
+    for Wanted { name, expr, sizes, symmetric, .. } in wanted {
+        let start = out.len();
         for flat in 0..sizes.iter().product::<usize>() {
             let at = member(sizes, flat);
+            let (left, right) = at.split_at(at.len() / 2);
+            if *symmetric && right < left {
+                // The mirror image was computed before: it comes first.
+                let mirrored = [right, left].concat();
+                let known = out[start..].iter().find(|n: &&Number| n.at == mirrored).map(|n| Number {
+                    name: name.clone(),
+                    at: at.clone(),
+                    method: n.method.clone(),
+                    ..*n
+                });
+                out.extend(known);
+                continue;
+            }
             let before = evaluator.statistics().clone();
             let value = evaluator.value(*expr, &at).with_context(|| member_name(name, &at))?;
             let after = evaluator.statistics();
@@ -210,7 +228,9 @@ fn evaluate(
                 method.push(if value.error == 0.0 { "algebra" } else { "from above" });
             }
             let (value, error) = (value.value, value.error);
-            out.push(Number { name: name.clone(), at, value, error, method: method.join(", "), independent: None });
+            let met = error <= tolerance.absolute.max(tolerance.relative * value.abs());
+            let method = method.join(", ");
+            out.push(Number { name: name.clone(), at, value, error, method, met, independent: None });
         }
     }
     Ok(out)
@@ -231,7 +251,8 @@ fn network_kernels(
         let suffix = if kernels.outputs.len() == 1 { String::new() } else { format!(" of {name}") };
         let mut add = |label: String, id: ValueId| -> anyhow::Result<()> {
             let expr = deriver.scalar(id)?;
-            wanted.push(Wanted { name: label, expr, sizes: program.family_sizes(id), of: Some(Of::Scalar(id)) });
+            let (sizes, of) = (program.family_sizes(id), Some(Of::Scalar(id)));
+            wanted.push(Wanted { name: label, expr, sizes, of, symmetric: true });
             Ok(())
         };
         if let Some(nngp) = output.nngp {
@@ -299,6 +320,11 @@ fn as_matrix(entries: &[&Number]) -> String {
     for row in entries.chunk_by(|a, b| a.at[0] == b.at[0]) {
         out.push_str(&output::row(&row.iter().map(|n| n.value).collect::<Vec<_>>()));
     }
+    let not_met = entries.iter().filter(|n| !n.met).count();
+    if 0 < not_met {
+        let all = entries.len();
+        out.push_str(&format!("tolerance not met: {not_met} of {all} entries have errors above what was asked\n"));
+    }
     out
 }
 
@@ -317,6 +343,7 @@ fn to_json(program: &Program, table: &ZTable, numbers: &[Number], counterexample
                 "value": n.value,
                 "error": n.error,
                 "method": n.method,
+                "tolerance_met": n.met,
                 "under_gradient_independence": n.independent,
             })
         })

@@ -148,6 +148,7 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         let mut value = serde_json::json!({
             "data": split.train.name(), "train": n, "test": split.test.n_points(), "features": features, "models": scored,
+            "tolerance_not_met": train.not_met + test.not_met,
         });
         if let Some(bars) = &bars {
             bars.warn();

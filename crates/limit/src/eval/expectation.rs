@@ -184,7 +184,12 @@ impl Evaluator<'_> {
         let d = used.len();
         let entries = (0..d * d).map(|k| entry(used[k / d], used[k % d])).collect();
         let covariance = Covariance::new(d, entries).map_err(|e| self.expectation_error(integrand, e))?;
-        let functions: Vec<_> = factors.iter().map(|factor| factor.function(self.graph, parameters)).collect();
+        let deviation = |&s: &usize| entry(same[s], same[s]).max(0.0).sqrt();
+        let mut functions = Vec::with_capacity(factors.len());
+        for factor in factors {
+            let deviations: Vec<f64> = factor.slots.iter().map(deviation).collect();
+            functions.push(factor.function(self.graph, parameters, &deviations));
+        }
         let mut parts = Vec::with_capacity(factors.len());
         for (factor, function) in factors.iter().zip(&functions) {
             let place = |&s: &usize| used.binary_search(&same[s]).unwrap_or(0);

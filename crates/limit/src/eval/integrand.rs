@@ -3,15 +3,20 @@
 
 use std::cell::RefCell;
 
-use netsor_gauss::Integrand;
+use netsor_gauss::{Integrand, Landmark};
 use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::func::{Func, Smoothness};
-use netsor_ir::tape::{Functions, Input, Scratch, Setting, SliceFunction, Tape};
+use netsor_ir::tape::{Input, Scratch, Setting, Tape};
 use smallvec::SmallVec;
 
 use crate::closed_form::slots_of;
 use crate::error::LimitError;
 use crate::graph::{Graph, Leaf};
+pub(super) use crate::landmarks::Numeric;
+use crate::landmarks::{Arguments, Binding};
+
+/// Landmarks are looked for up to so many standard deviations.
+const RANGE: f64 = 16.0;
 
 /// An integrand as a product of factors.
 #[derive(Clone, Debug)]
@@ -29,16 +34,12 @@ pub(super) struct CompiledFactor {
     tape: Tape<f64>,
     /// The slots that it depends on.
     pub(super) slots: Vec<usize>,
-    /// Arguments of functions with a kink or jump at zero.
-    kinks: Vec<Kink>,
-}
-
-/// The argument of a function with a kink or jump at zero.
-#[derive(Clone, Debug)]
-struct Kink {
-    tape: Tape<f64>,
-    /// The place, among the factor's slots, of the one slot that it is an affine function of.
-    threshold: Option<usize>,
+    /// Arguments of nonlinear functions that depend on one slot, a list for each.
+    arguments: Vec<Arguments>,
+    /// Arguments of several slots of functions with a kink or jump at zero.
+    surfaces: Vec<Tape<f64>>,
+    /// Those of one slot, which are surfaces if they have too many roots.
+    kinks: Vec<(usize, Tape<f64>)>,
 }
 
 impl CompiledFactor {
@@ -52,69 +53,67 @@ impl CompiledFactor {
             let setting = Setting::new(&graph.pool, &Numeric);
             Tape::compile(&setting, &[(expr, &[])]).map_err(|e| LimitError::Tape(e.to_string()))
         };
-        let mut kinks = Vec::new();
+        let (mut surfaces, mut kinks) = (Vec::new(), Vec::new());
         for (argument, subtracted) in kink_arguments(graph, factor) {
-            let of = |expr: ExprId| affine_in(graph, expr);
+            let mut of = slots_of(graph, argument);
             let setting = Setting::new(&graph.pool, &Numeric);
-            let (tape, slot) = match subtracted {
-                None => (compile(argument)?, of(argument)),
+            let tape = match subtracted {
+                None => compile(argument)?,
                 Some(second) => {
                     // The two arguments of a maximum: their difference.
+                    of.extend(slots_of(graph, second));
+                    of.sort_unstable();
+                    of.dedup();
                     let roots: [(ExprId, &[_]); 2] = [(argument, &[]), (second, &[])];
-                    let tape = Tape::compile(&setting, &roots).map_err(|e| LimitError::Tape(e.to_string()))?;
-                    let slot = match (of(argument), of(second)) {
-                        (Affine::In(k), Affine::Constant) | (Affine::Constant, Affine::In(k)) => Affine::In(k),
-                        (Affine::In(k), Affine::In(l)) if k == l => Affine::In(k),
-                        (Affine::Constant, Affine::Constant) => Affine::Constant,
-                        _ => Affine::No,
-                    };
-                    (tape, slot)
+                    Tape::compile(&setting, &roots).map_err(|e| LimitError::Tape(e.to_string()))?
                 }
             };
-            let threshold = match slot {
+            match of[..] {
                 // A constant that happens to be at the kink is there for every value of the slots.
-                Affine::Constant => continue,
-                Affine::In(k) => slots.iter().position(|&slot| slot == k),
-                Affine::No => None,
-            };
-            kinks.push(Kink { tape, threshold });
+                [] => {}
+                [slot] => kinks.push((slots.iter().position(|&s| s == slot).unwrap_or(0), tape)),
+                _ => surfaces.push(tape),
+            }
         }
-        Ok(Self { expr: factor, tape: compile(factor)?, slots, kinks })
+        let arguments =
+            slots.iter().map(|&slot| Arguments::new(graph, &[factor], &[slot])).collect::<Result<_, _>>()?;
+        Ok(Self { expr: factor, tape: compile(factor)?, slots, arguments, surfaces, kinks })
     }
 
-    /// The function of the factor's slots for given values of the parameters.
-    pub(super) fn function<'a>(&'a self, graph: &'a Graph, parameters: &'a [f64]) -> FactorFunction<'a> {
-        let mut function = FactorFunction {
+    /// The function of the factor's slots for given values of the parameters and standard deviations of the slots.
+    pub(super) fn function<'a>(
+        &'a self,
+        graph: &'a Graph,
+        parameters: &'a [f64],
+        deviations: &[f64],
+    ) -> FactorFunction<'a> {
+        let mut surfaces: Vec<&Tape<f64>> = self.surfaces.iter().collect();
+        let (mut thresholds, mut landmarks) = (Vec::new(), Vec::new());
+        for ((place, (arguments, own)), deviation) in self.arguments.iter().zip(&self.slots).enumerate().zip(deviations)
+        {
+            let bind = |leaf: Leaf| match leaf {
+                Leaf::Slot(k) if k == *own => Some(Binding::Multiple(1.0)),
+                Leaf::Parameter(k) => parameters.get(k).copied().map(Binding::Number),
+                _ => None,
+            };
+            let found = arguments.find(RANGE * deviation, &arguments.bind(graph, bind));
+            if found.more {
+                surfaces.extend(self.kinks.iter().filter(|(at, _)| *at == place).map(|(_, tape)| tape));
+            }
+            thresholds.push(found.kinks);
+            landmarks.push(found.landmarks);
+        }
+        let smooth = surfaces.is_empty() && thresholds.iter().all(Vec::is_empty);
+        FactorFunction {
             factor: self,
             graph,
             parameters,
-            thresholds: vec![Vec::new(); self.slots.len()],
-            surfaces: Vec::new(),
-            smooth: true,
+            thresholds,
+            landmarks,
+            surfaces,
+            smooth,
             scratch: RefCell::default(),
-        };
-        for kink in &self.kinks {
-            let Some(slot) = kink.threshold else {
-                function.surfaces.push(kink);
-                function.smooth = false;
-                continue;
-            };
-            // An affine function of the slot, by its values at 0 and 1.
-            let points = [0.0, 1.0];
-            let columns: SmallVec<[&[f64]; 8]> = self.slots.iter().map(|_| &points[..]).collect();
-            let mut values = [0.0; 2];
-            function.run(&kink.tape, &columns, &mut values);
-            let [at_zero, at_one] = values;
-            if at_one != at_zero {
-                function.thresholds[slot].push(-at_zero / (at_one - at_zero));
-                function.smooth = false;
-            }
         }
-        for thresholds in &mut function.thresholds {
-            thresholds.sort_by(f64::total_cmp);
-            thresholds.dedup();
-        }
-        function
     }
 }
 
@@ -125,8 +124,9 @@ pub(super) struct FactorFunction<'a> {
     parameters: &'a [f64],
     /// Where each slot has kinks.
     thresholds: Vec<Vec<f64>>,
+    landmarks: Vec<Vec<Landmark>>,
     /// Kinks elsewhere.
-    surfaces: Vec<&'a Kink>,
+    surfaces: Vec<&'a Tape<f64>>,
     smooth: bool,
     scratch: RefCell<Scratch<f64>>,
 }
@@ -172,12 +172,16 @@ impl Integrand for FactorFunction<'_> {
         &self.thresholds[slot]
     }
 
+    fn landmarks(&self, slot: usize) -> &[Landmark] {
+        &self.landmarks[slot]
+    }
+
     fn surfaces(&self) -> usize {
         self.surfaces.len()
     }
 
     fn surface(&self, surface: usize, points: &[&[f64]], out: &mut [f64]) {
-        self.run(&self.surfaces[surface].tape, points, out);
+        self.run(self.surfaces[surface], points, out);
     }
 
     fn smooth(&self) -> bool {
@@ -202,58 +206,4 @@ fn kink_arguments(graph: &Graph, expr: ExprId) -> Vec<(ExprId, Option<ExprId>)> 
         }
     });
     found
-}
-
-/// How an expression depends on slots.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Affine {
-    Constant,
-    In(usize),
-    No,
-}
-
-/// Whether an expression is an affine function of one slot.
-fn affine_in(graph: &Graph, expr: ExprId) -> Affine {
-    match slots_of(graph, expr)[..] {
-        [] => return Affine::Constant,
-        [_] => {}
-        _ => return Affine::No,
-    }
-    let of = |id: ExprId| affine_in(graph, id);
-    match *graph.pool.node(expr) {
-        Expr::Ref(symbol, _) => match graph.leaf(symbol) {
-            Leaf::Slot(k) => Affine::In(k),
-            _ => Affine::Constant,
-        },
-        Expr::Neg(a) => of(a),
-        Expr::Add(a, b) | Expr::Sub(a, b) => match (of(a), of(b)) {
-            (Affine::Constant, x) | (x, Affine::Constant) => x,
-            (Affine::In(k), Affine::In(_)) => Affine::In(k),
-            _ => Affine::No,
-        },
-        Expr::Mul(a, b) => match (of(a), of(b)) {
-            (Affine::Constant, x) | (x, Affine::Constant) => x,
-            _ => Affine::No,
-        },
-        Expr::Div(a, b) if of(b) == Affine::Constant => of(a),
-        _ => Affine::No,
-    }
-}
-
-/// The numerical functions behind the names of the language.
-pub(super) struct Numeric;
-
-impl Functions<f64> for Numeric {
-    fn unary(&self, name: &str) -> Option<fn(f64) -> f64> {
-        netsor_num::functions::unary(name)
-    }
-    fn unary_slice(&self, name: &str) -> Option<SliceFunction<f64>> {
-        netsor_num::functions::unary_slice(name)
-    }
-    fn binary(&self, name: &str) -> Option<fn(f64, f64) -> f64> {
-        netsor_num::functions::binary(name)
-    }
-    fn power(&self) -> fn(f64, f64) -> f64 {
-        <f64 as netsor_num::Real>::powf
-    }
 }

@@ -40,7 +40,13 @@ pub(super) fn path_kernels(
                 for (j, &second) in members[output.index()].iter().enumerate() {
                     let (a, b) = (first.min(second), first.max(second));
                     let expr = formula.kernel(a, b)?.total;
-                    wanted.push(Wanted { name: format!("NTK by {label}{suffix}"), expr, sizes: Vec::new(), of: None });
+                    wanted.push(Wanted {
+                        name: format!("NTK by {label}{suffix}"),
+                        expr,
+                        sizes: Vec::new(),
+                        of: None,
+                        symmetric: false,
+                    });
                     at.push(vec![i as u32, j as u32]);
                 }
             }
