@@ -101,7 +101,7 @@ impl Arguments {
             graph.pool.visit(factor, &mut |node| {
                 let new = |first: ExprId, kink: bool, change: Change| Probe { first, second: None, kink, change };
                 match node {
-                    Expr::Apply(func, args) if matches!(func, Func::Max | Func::Min) => {
+                    Expr::Apply(Func::Max | Func::Min, args) => {
                         let (a, b) = (args[0], args[1]);
                         if (inside(a) || constant(a)) && (inside(b) || constant(b)) && (inside(a) || inside(b)) {
                             probes.push(Probe { first: a, second: Some(b), kink: true, change: Change::None });
@@ -168,9 +168,9 @@ impl Arguments {
         }
         let search = Search { arguments: self, bindings, range, scratch: RefCell::default() };
         if self.affine {
-            search.affine(&mut found)
+            search.affine(&mut found);
         } else {
-            search.refine(&mut found)
+            search.refine(&mut found);
         }
         found.kinks.sort_by(f64::total_cmp);
         found.kinks.dedup();
