@@ -96,6 +96,31 @@ fn kernels_survive_every_transform() {
     }
 }
 
+/// A nonlinear function of nonlinear values at neighbouring positions, as a program of families and written out. The
+/// range of the inner sum depends on the value's own position, and is empty at the end.
+#[test]
+fn sums_over_neighbours_may_be_inside_a_function() {
+    let network = parse_network(
+        "network neighbours {
+          axis i = 2
+          axis p = 3
+          data xi[i, p] : 1
+          param U : n x 1 ~ N(0, 1)
+          param v : n x 1 ~ N(0, 1/n)
+          h[i, p] = U * xi[i, p]
+          x[i, p] = erf(h[i, p] + 1/2 * sum q in p [q = p + 1] erf(h[i, q] - 1/3) * (1 + h[i, q]))
+          s[i] = 1/3 * sum p x[i, p]
+          output f[i] = v' * s[i]
+        }",
+    )
+    .unwrap();
+    let Kernels { program, outputs, .. } = kernels(&network).unwrap();
+    let wanted: Vec<ValueId> = [Some(outputs[0].ntk), outputs[0].nngp].into_iter().flatten().collect();
+    let (plain, members) = unroll_program(&program).unwrap();
+    let all: Vec<ValueId> = wanted.iter().flat_map(|w| members[w.index()].iter().copied()).collect();
+    same("neighbours", &limits(&program, &wanted), &limits(&plain, &all));
+}
+
 /// TP IIb Thm 5.3: the limit of training is gradient descent with the limit of the tangent kernel, also for a network that
 /// uses a matrix and its transpose; here two steps, the first on one input, the second on another.
 #[test]
