@@ -173,8 +173,8 @@ fn warn_of_parallel(numbers: &[(ValueId, Vec<f64>)], points: usize) {
         for (a, b) in parallel_points(&inputs) {
             let what = if a == b { format!("input {a} is zero") } else { format!("inputs {a} and {b} are parallel") };
             eprintln!(
-                "warning: {what}: without biases the kernel is singular there, and no time window of the theorems is \
-                 open (Huang and Yau 2020, Assumption 2.2)"
+                "warning: {what}, which the theorems exclude (Huang and Yau 2020, Assumption 2.2): unless biases tell \
+                 such inputs apart, the kernel is singular there and no time window is open"
             );
         }
     }

@@ -31,6 +31,10 @@ pub(super) fn readouts(network: &Network) -> Vec<Missing> {
             Ok(()) => weights.append(&mut linear.weights),
         }
     }
+    if network.outputs.is_empty() {
+        let reason = format!("`{}` has no output", program.name);
+        missing.push(Missing::FreeReadout { output: program.name.clone(), reason });
+    }
     let ways = linear.ways;
     // Values on the way from weights to outputs may be used on that way only.
     for id in program.value_ids().filter(|id| !ways.contains_key(id)) {

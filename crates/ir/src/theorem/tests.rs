@@ -176,6 +176,11 @@ fn kinks_leave_the_limit_of_the_kernel_but_not_training() {
     ");
 }
 
+#[test]
+fn a_network_without_outputs_has_no_kernel() {
+    assert_eq!(network(Theorem::NtkInit, INPUT), "not covered\n`p` has no output");
+}
+
 /// A neuron in `n^(1/2)` crosses the jump in a step of training and moves the output by `n^(-1/2)`: the tangent kernel,
 /// which sees only the slopes beside the jump, does not predict it.
 #[test]
