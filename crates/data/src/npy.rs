@@ -210,9 +210,9 @@ mod tests {
     #[test]
     fn any_number_of_axes() {
         let (shape, order) = ([2, 3, 4], (0..24_u8).collect::<Vec<u8>>());
-        let (found, entries) = parse(&npy("|u1", "False", "(2, 3, 4)", &order)).unwrap();
-        assert_eq!((found, entries), (shape.to_vec(), (0..24).map(f64::from).collect()));
-        let (_, entries) = parse(&npy("|u1", "True", "(2, 3, 4)", &order)).unwrap();
+        let (entries, found) = parse(&npy("|u1", "False", "(2, 3, 4)", &order)).unwrap();
+        assert_eq!((entries, found), ((0..24).map(f64::from).collect(), shape.to_vec()));
+        let (entries, _) = parse(&npy("|u1", "True", "(2, 3, 4)", &order)).unwrap();
         for (i, j, k) in [(0, 0, 1), (1, 2, 3), (0, 2, 0), (1, 0, 2)] {
             assert_eq!(entries[(i * 3 + j) * 4 + k], (i + 2 * j + 6 * k) as f64);
         }
