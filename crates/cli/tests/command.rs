@@ -168,8 +168,8 @@ fn options_that_do_not_apply_are_refused() {
     assert!(error("train --on iris --schedule cosine --warmup 6 --epochs 2").contains("the run has 4 steps"));
     assert!(error("train --on iris --n-train 150").contains("expected 1 to 149"));
     assert!(error("tune --on diabetes --by rate:v --n-train 10").contains("--kind ntk"));
-    assert!(error("kernel examples/figure1.netsor --on iris").contains("--item: `mlp`, `rnn`"));
-    assert!(error("kernel examples/figure1.netsor --item no --on iris").contains("no network `no`"));
+    assert!(error("kernel examples/figure2.netsor --on iris").contains("choose one with --item: `mlp`"));
+    assert!(error("kernel examples/figure2.netsor --item no --on iris").contains("no network `no`"));
     let file = std::env::temp_dir().join(format!("netsor-measured-{}.csv", std::process::id()));
     std::fs::write(&file, "a,b\n1,2.5\n2,3.5\n3,4.5\n").unwrap();
     assert!(error(&format!("predict --on {}", file.display())).contains("add --regression"));
