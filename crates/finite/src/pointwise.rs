@@ -21,7 +21,7 @@ const GROUP: usize = 64;
 /// Most operations in all tapes of one definition.
 const OPERATIONS: usize = 1 << 24;
 
-/// The leaves of most tapes, which need no memory of their own.
+/// The leaves of most tapes; a list of more of them would have to be allocated in every step.
 const LEAVES: usize = 16;
 
 /// Coordinates that one task handles.
@@ -307,10 +307,16 @@ impl<T: Float> Pointwise<T> {
         let rows = targets.first().map_or(0, |target| target.len());
         if rows <= ROWS {
             let range = start..start + rows;
-            // Every operation asks for its operands: looked up once.
-            let inputs: SmallVec<[Input<'_, T>; LEAVES]> =
-                (0..group.leaves.len()).map(|k| lookup(group, k, member, range.clone())).collect();
-            arena.with(|memory| group.tape.eval(&inputs, &mut targets, &mut memory.scratch));
+            let find = |k: usize| lookup(group, k, member, range.clone());
+            arena.with(|memory| {
+                if group.leaves.len() <= LEAVES {
+                    // Every operation asks for its operands: looked up once.
+                    let inputs: SmallVec<[Input<'_, T>; LEAVES]> = (0..group.leaves.len()).map(find).collect();
+                    group.tape.eval(&inputs, &mut targets, &mut memory.scratch);
+                } else {
+                    group.tape.eval_with(&find, &mut targets, &mut memory.scratch);
+                }
+            });
             return;
         }
         let middle = (rows / 2).next_multiple_of(BLOCK);

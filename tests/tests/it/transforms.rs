@@ -102,15 +102,13 @@ fn kernels_survive_every_transform() {
 fn sums_over_neighbours_may_be_inside_a_function() {
     let network = parse_network(
         "network neighbours {
-          axis i = 2
           axis p = 3
-          data xi[i, p] : 1
-          param U : n x 1 ~ N(0, 1)
+          data xi[p] : 2
+          param U : n x 2 ~ N(0, 1)
           param v : n x 1 ~ N(0, 1/n)
-          h[i, p] = U * xi[i, p]
-          x[i, p] = erf(h[i, p] + 1/2 * sum q in p [q = p + 1] erf(h[i, q] - 1/3) * (1 + h[i, q]))
-          s[i] = 1/3 * sum p x[i, p]
-          output f[i] = v' * s[i]
+          h[p] = U * xi[p]
+          x[p] = erf(h[p] + 1/2 * sum q in p [q = p + 1] erf(h[q] - 1/3) * (1 + h[q]))
+          output f[p] = v' * x[p]
         }",
     )
     .unwrap();
