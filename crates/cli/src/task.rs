@@ -155,9 +155,9 @@ pub(crate) struct ArchitectureArgs {
     /// An architecture of the library instead of a file
     #[arg(long, value_name = "NAME", conflicts_with = "network")]
     zoo: Option<Zoo>,
-    /// Hidden layers (mlp and conv only)
-    #[arg(long, value_name = "LAYERS", default_value_t = 2, conflicts_with = "network")]
-    depth: u32,
+    /// Hidden layers (mlp and conv only) [default: 2]
+    #[arg(long, value_name = "LAYERS", conflicts_with = "network")]
+    depth: Option<u32>,
     /// Activation: relu, tanh, erf, gelu, ...
     #[arg(long, default_value = "relu", value_parser = activation, conflicts_with = "network")]
     activation: Activation,
@@ -194,19 +194,26 @@ impl ArchitectureArgs {
         if self.b_std != 0.0 && !matches!(self.zoo, None | Some(Zoo::Mlp)) {
             bail!("--b-std {}: only --zoo mlp has biases", self.b_std);
         }
+        if let (Some(depth), Some(Zoo::Tied)) = (self.depth, self.zoo) {
+            bail!("--depth {depth}: the layers of --zoo tied are fixed");
+        }
         let network = match (&self.network, self.zoo) {
             (Some(path), _) => source::read_network(path, self.item.as_deref())?,
             (None, None | Some(Zoo::Mlp)) => {
-                let (hidden, b_std) = (self.depth, self.b_std);
+                let (hidden, b_std) = (self.depth(), self.b_std);
                 Mlp { inputs: 1, dim, hidden, outputs: n_outputs, activation, w_std, b_std }.network()?
             }
             (None, Some(Zoo::Conv)) => {
                 let positions = dim;
-                Conv1d { positions, hidden: self.depth, activation, w_std, ..Conv1d::default() }.network()?
+                Conv1d { positions, hidden: self.depth(), activation, w_std, ..Conv1d::default() }.network()?
             }
             (None, Some(Zoo::Tied)) => Tied { inputs: 1, dim, activation, w_std }.network()?,
         };
         Ok(verify_network(with_batch(network, features, batch)?)?)
+    }
+
+    fn depth(&self) -> u32 {
+        self.depth.unwrap_or(2)
     }
 
     /// What to call it in tables.
@@ -215,7 +222,10 @@ impl ArchitectureArgs {
             (Some(path), _) => path.display().to_string(),
             (None, zoo) => {
                 let zoo = format!("{:?}", zoo.unwrap_or(Zoo::Mlp)).to_lowercase();
-                format!("{zoo}, {} x {}", self.depth, self.activation.name())
+                match self.zoo {
+                    Some(Zoo::Tied) => format!("{zoo}, {}", self.activation.name()),
+                    _ => format!("{zoo}, {} x {}", self.depth(), self.activation.name()),
+                }
             }
         }
     }

@@ -164,6 +164,7 @@ fn options_that_do_not_apply_are_refused() {
     let error = |command: &str| bad(&command.split_whitespace().collect::<Vec<_>>());
     assert!(error("kernel examples/mlp.netsor --on iris --activation tanh").contains("--activation"));
     assert!(error("kernel --zoo tied --on iris --b-std 1").contains("only --zoo mlp"));
+    assert!(error("kernel --zoo tied --on iris --depth 3").contains("--zoo tied are fixed"));
     assert!(error("train --on iris --optimizer adam --momentum 0.9").contains("--optimizer sgd"));
     assert!(error("train --on iris --schedule cosine --warmup 6 --epochs 2").contains("the run has 4 steps"));
     assert!(error("train --on iris --n-train 150").contains("expected 1 to 149"));

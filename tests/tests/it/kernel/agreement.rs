@@ -1,10 +1,13 @@
 //! Plans against the evaluator of the moment graph, entry by entry.
 
 use netsor_data::load_digits;
+use netsor_ir::syntax::parse_network;
 use netsor_ir::transform::{HyperParameter, Kernels, kernels, tunable};
 use netsor_ir::{Network, ValueId};
 use netsor_kernel::{Inputs, KernelError, KernelMatrices, Options, Plan, Query, Shared, lower, lower_with};
 use netsor_limit::{Data, Datum, Deriver, Evaluator, Graph, Tolerance};
+use netsor_num::normal::{cdf, pdf};
+use netsor_num::quadrature::gauss_legendre;
 use netsor_num::streams::{Streams, fill_normal};
 use netsor_zoo::{Activation, Conv1d, Mlp, Padding, Tied};
 
@@ -181,6 +184,74 @@ fn what_has_neither_form_nor_series_is_integrated() {
     check(&mlp(Activation::Elu, 1, 3).network().unwrap(), &normal("elu", 15), 3, 1e-8);
     let tied = Tied { inputs: 2, dim: 3, ..Tied::default() }.network().unwrap();
     check(&tied, &normal("tied", 6), 2, 1e-6);
+}
+
+/// One hidden layer with this function, on inputs whose preactivations have the Gram matrix of the inputs.
+fn one_hidden(function: &str, inputs: usize) -> Network {
+    let text = format!(
+        "network kinked {{
+           axis i = {inputs}
+           data xi[i] : 2
+           param U : n x 2 ~ N(0, 1)
+           param v : n x 1 ~ N(0, 1/n)
+           h[i] = U * xi[i]
+           x[i] = {function}
+           output f[i] = v' * x[i]
+         }}"
+    );
+    parse_network(&text).unwrap()
+}
+
+/// Kinks and jumps away from zero, which no series and no rule about zero resolves; symmetric to the last bit.
+#[test]
+fn kinks_away_from_zero_agree() {
+    let x = [1.0, 0.0, 0.6, 0.8, 2.0, -1.5];
+    let functions = [
+        "abs(h[i] - 1/3)",
+        "relu(h[i] - 1)",
+        "step(h[i] - 1/2)",
+        "max(h[i], 3/10)",
+        "min(relu(h[i]), 1)",
+        "relu(tanh(h[i]) - 1/5)",
+        "sign(h[i] - 1/2) * h[i]",
+    ];
+    for function in functions {
+        let lowered = lowered(&one_hidden(function, 3));
+        check_lowered(&lowered, &x, 3, 1e-9);
+        let found = lowered.run(&x, 3);
+        for query in &lowered.queries {
+            let entries = found.get(&query.name).unwrap();
+            for (i, j) in (0..3).flat_map(|i| (0..i).map(move |j| (i, j))) {
+                assert_eq!(entries[i * 3 + j], entries[j * 3 + i], "{function}: {} [{i}, {j}]", query.name);
+            }
+        }
+    }
+}
+
+/// `E relu(u - 1) relu(v - 1)` without the engine: the law of `v` given `u` in closed form, Gauss' rule in `u` from the
+/// kink to 12 deviations, where the density is 1e-32.
+#[test]
+fn a_shifted_relu_against_an_integral_by_hand() {
+    let x = [1.0, 0.0, 0.6, 0.8, 2.0, -1.5];
+    let entries = lowered(&one_hidden("relu(h[i] - 1)", 3)).run(&x, 3).get("nngp").unwrap().to_vec();
+    let rule = gauss_legendre(20);
+    for (i, j) in [(0, 1), (0, 2), (1, 2)] {
+        let gram = |a: usize, b: usize| x[2 * a] * x[2 * b] + x[2 * a + 1] * x[2 * b + 1];
+        let (s, slope) = (gram(i, i).sqrt(), gram(i, j) / gram(i, i));
+        let c = (gram(j, j) - slope * gram(i, j)).sqrt();
+        let given = |u: f64| {
+            let z = (slope * u - 1.0) / c;
+            (u - 1.0) * c * (pdf(z) + z * cdf(z)) * pdf(u / s) / s
+        };
+        let width = (12.0 * s - 1.0) / 200.0;
+        let panel = |k: i32| rule.integrate(1.0 + width * f64::from(k), 1.0 + width * f64::from(k + 1), given);
+        let exact: f64 = (0..200).map(panel).sum();
+        assert!(
+            (entries[i * 3 + j] - exact).abs() <= 1e-10 * exact.max(0.1),
+            "[{i}, {j}]: {} {exact}",
+            entries[i * 3 + j]
+        );
+    }
 }
 
 #[test]

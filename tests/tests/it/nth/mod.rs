@@ -1,6 +1,6 @@
 //! The neural tangent hierarchy.
 
 mod any_network;
+mod extrapolated;
 mod goldens;
 mod limit;
-mod rates;
