@@ -36,20 +36,28 @@ pub(crate) fn axes_through(f: &dyn Integrand, factor: &Factor) -> Vec<Vec<f64>> 
     let kinks = kinks(f, factor);
     let score = |direction: &[f64]| kinks.iter().map(|k| k.angle(direction)).fold(f64::INFINITY, f64::min);
     let unit = |i: usize| (0..rank).map(|j| if i == j { 1.0 } else { 0.0 }).collect::<Vec<f64>>();
-    let mut best = unit(rank - 1);
-    let mut most = score(&best);
+    let normals = kinks.iter().filter_map(|kink| kink.normals.first()).map(|(_, normal)| normal.clone());
+    let candidates = std::iter::once(rank - 1).chain(0..rank).map(unit).chain(normals);
+    let (best, _) = best_direction(rank, candidates, score);
+    completed(best)
+}
+
+/// The unit vector with the largest score among the candidates, random directions, and random changes of the best; and
+/// its score. Of about equal ones the first is taken.
+pub(crate) fn best_direction(
+    rank: usize,
+    candidates: impl IntoIterator<Item = Vec<f64>>,
+    score: impl Fn(&[f64]) -> f64,
+) -> (Vec<f64>, f64) {
+    let mut most = f64::NEG_INFINITY;
+    let mut best = vec![0.0; rank];
     let mut consider = |direction: Vec<f64>, best: &mut Vec<f64>| {
         let value = score(&direction);
-        if most + 1e-9 < value {
+        if most + 1e-9 < value || most == f64::NEG_INFINITY {
             (most, *best) = (value, direction);
         }
     };
-    (0..rank).for_each(|i| consider(unit(i), &mut best));
-    for kink in &kinks {
-        if let Some((_, normal)) = kink.normals.first() {
-            consider(normal.clone(), &mut best);
-        }
-    }
+    candidates.into_iter().for_each(|direction| consider(direction, &mut best));
     let sobol = Sobol::new(rank, 0, 0);
     let mut point = vec![0.0; rank];
     for i in 0..2 * TRIES {
@@ -66,7 +74,7 @@ pub(crate) fn axes_through(f: &dyn Integrand, factor: &Factor) -> Vec<Vec<f64>> 
             consider(direction, &mut best);
         }
     }
-    completed(best)
+    (best, most)
 }
 
 /// The kinks that a function declares, in whitened coordinates.

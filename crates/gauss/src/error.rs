@@ -114,6 +114,26 @@ pub enum GaussError {
         /// How many factors of the numerator vanish where the form does.
         degree: usize,
     },
+    /// The expectation does not exist, as far as numbers tell.
+    #[error(
+        "the expectation does not exist: the function grows as fast as the Gaussian density falls, or faster, in the \
+         direction {direction:?} of its variables"
+    )]
+    Outgrown {
+        /// A direction in the space of the slots.
+        direction: Vec<f64>,
+    },
+    /// The integral of the absolute value does not settle.
+    #[error(
+        "the expectation may not exist: that of the absolute value does not settle ({value:.3e} with an error of \
+         {error:.1e}); keep what is divided by away from 0, for example by a positive number that is added"
+    )]
+    Unsettled {
+        /// The last value.
+        value: f64,
+        /// Its error.
+        error: f64,
+    },
     /// A tolerance is NaN or negative.
     #[error("the tolerance {value} is not a number that is at least 0")]
     Tolerance {

@@ -11,7 +11,7 @@
 //! most of the strip.
 
 use crate::covariance::Factor;
-use crate::radial::{Form, Integral};
+use crate::radial::{Form, Integral, convergent};
 use crate::truncated::{MAX_FACTORS, MAX_STEPS, MAX_VARIABLES};
 use crate::{Covariance, Estimate, GaussError, Method, Tolerance};
 
@@ -83,23 +83,13 @@ pub fn expect_powers(
     check_slots(terms, quadratics, c.slots())?;
     let factor = c.factor();
     let Some(reduced) = Reduced::new(terms, quadratics, &factor) else { return Ok(None) };
-    let mut groups: Vec<(Vec<f64>, Vec<Monomial>)> = Vec::new();
-    for (exponents, monomial) in reduced.monomials {
-        match groups.iter_mut().find(|(e, _)| *e == exponents) {
-            Some((_, own)) => own.push(monomial),
-            None => groups.push((exponents, vec![monomial])),
-        }
-    }
+    let groups = reduced.groups();
     let mut total = Estimate { value: 0.0, error: 0.0, method: Method::ClosedForm };
     let mut points = 0;
     let mut dims = 0;
     for (exponents, monomials) in &groups {
-        let used: Vec<usize> = (0..exponents.len()).filter(|&a| exponents[a] != 0.0).collect();
-        if MAX_FORMS < used.len() {
-            return Ok(None);
-        }
-        let forms: Vec<&Form> = used.iter().map(|&a| &reduced.forms[a]).collect();
-        let powers: Vec<f64> = used.iter().map(|&a| -exponents[a]).collect();
+        let Some((forms, powers)) = reduced.forms_of(exponents) else { return Ok(None) };
+        dims = dims.max(forms.len());
         let Some(mut integral) = Integral::new(&reduced.rows, factor.rank, forms, powers, monomials)? else {
             return Ok(None);
         };
@@ -107,12 +97,39 @@ pub fn expect_powers(
         total.value += part.value;
         total.error += part.error;
         points += integral.points;
-        dims = dims.max(used.len());
     }
     if 0 < dims {
         total.method = Method::Quadrature { dims, points };
     }
     if total.value.is_finite() { Ok(Some(total)) } else { Err(GaussError::Overflow) }
+}
+
+/// Whether the expectation that [`expect_powers`] takes exists, without taking it: `None` where the method does not reach.
+///
+/// ```
+/// use netsor_gauss::{Covariance, PowerTerm, Quadratic, check_powers};
+///
+/// // x / (x^2 + y^2) has an expectation, which is 0; x / (x^2 + y^2)^2 has none.
+/// let identity = vec![1.0, 0.0, 0.0, 1.0];
+/// let norm = Quadratic { constant: 0.0, matrix: identity.clone() };
+/// let term = |power: f64| PowerTerm { coefficient: 1.0, exponents: vec![-power], factors: vec![0], steps: vec![] };
+/// let c = Covariance::new(2, identity)?;
+/// assert_eq!(check_powers(&[term(1.0)], &[norm.clone()], &c), Ok(Some(())));
+/// assert!(check_powers(&[term(2.0)], &[norm], &c).is_err());
+/// # Ok::<(), netsor_gauss::GaussError>(())
+/// ```
+///
+/// # Errors
+/// [`GaussError::DivergentPower`] if a term has no expectation.
+pub fn check_powers(terms: &[PowerTerm], quadratics: &[Quadratic], c: &Covariance) -> Result<Option<()>, GaussError> {
+    check_slots(terms, quadratics, c.slots())?;
+    let factor = c.factor();
+    let Some(reduced) = Reduced::new(terms, quadratics, &factor) else { return Ok(None) };
+    for (exponents, monomials) in reduced.groups() {
+        let Some((forms, powers)) = reduced.forms_of(&exponents) else { return Ok(None) };
+        convergent(&reduced.rows, factor.rank, &forms, &powers, &monomials)?;
+    }
+    Ok(Some(()))
 }
 
 fn check_slots(terms: &[PowerTerm], quadratics: &[Quadratic], slots: usize) -> Result<(), GaussError> {
@@ -184,6 +201,25 @@ impl Reduced {
             this.lower(exponents, monomial, quadratics, &names)?;
         }
         Some(this)
+    }
+
+    /// The monomials by their exponents.
+    fn groups(&self) -> Vec<(Vec<f64>, Vec<Monomial>)> {
+        let mut groups: Vec<(Vec<f64>, Vec<Monomial>)> = Vec::new();
+        for (exponents, monomial) in &self.monomials {
+            match groups.iter_mut().find(|(e, _)| e == exponents) {
+                Some((_, own)) => own.push(monomial.clone()),
+                None => groups.push((exponents.clone(), vec![monomial.clone()])),
+            }
+        }
+        groups
+    }
+
+    /// The forms that are divided by, and to which powers; `None` if they are too many.
+    fn forms_of(&self, exponents: &[f64]) -> Option<(Vec<&Form>, Vec<f64>)> {
+        let used: Vec<usize> = (0..exponents.len()).filter(|&a| exponents[a] != 0.0).collect();
+        let powers = used.iter().map(|&a| -exponents[a]).collect();
+        (used.len() <= MAX_FORMS).then(|| (used.iter().map(|&a| &self.forms[a]).collect(), powers))
     }
 
     /// The step variables without repetitions; `Some(None)` if two of them are never positive together.

@@ -489,7 +489,7 @@ impl LogProduct {
 /// Where forms without constants vanish together, on the null space of their sum, the integrand is like
 /// `length^(-2 s + d)` in as many dimensions as the sum has rank, with `s` the sum of the powers and `d` the number of
 /// factors that vanish there, too.
-fn convergent(
+pub(crate) fn convergent(
     rows: &[Vec<f64>],
     rank: usize,
     forms: &[&Form],

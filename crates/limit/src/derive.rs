@@ -72,6 +72,8 @@ pub struct Deriver<'p> {
     pub(crate) split_forms: FxHashMap<ExprId, (ExprId, ExprId)>,
     /// Linear forms and parity of factors of integrands.
     pub(crate) factor_facts: FxHashMap<ExprId, (Rc<[ExprId]>, Parity)>,
+    /// Whether functions evidently have all moments.
+    pub(crate) moments: FxHashMap<ExprId, bool>,
     /// Whether every ZDot is taken to be zero.
     pub(crate) gradient_independence: bool,
     z: Vec<Option<ZVar>>,
@@ -92,6 +94,7 @@ impl<'p> Deriver<'p> {
             known_defs: HashMap::new(),
             split_forms: FxHashMap::default(),
             factor_facts: FxHashMap::default(),
+            moments: FxHashMap::default(),
             gradient_independence: false,
             z: vec![None; program.values.len()],
             base_covariances: FxHashMap::default(),

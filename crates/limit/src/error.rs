@@ -146,6 +146,26 @@ pub enum LimitError {
         /// The cause.
         source: netsor_gauss::GaussError,
     },
+    /// What vanishes by symmetry or by independence has no expectation.
+    #[error("`{name}` has a part that is 0 only if the expectation of {integrand} exists: {source}")]
+    Existence {
+        /// The value.
+        name: String,
+        /// The integrand as text.
+        integrand: String,
+        /// The cause.
+        source: netsor_gauss::GaussError,
+    },
+    /// A zero is multiplied by what is no number.
+    #[error("`{name}` has a part that is 0 only if what multiplies it is finite: {what} gives {value}")]
+    Multiplier {
+        /// The value.
+        name: String,
+        /// The operation.
+        what: String,
+        /// Its result.
+        value: f64,
+    },
     /// An integrand could not be compiled.
     #[error("integrand cannot be evaluated: {0}")]
     Tape(String),

@@ -10,6 +10,7 @@ mod expectation;
 mod groups;
 mod integrand;
 mod plan;
+mod premises;
 mod sampled;
 mod sum;
 mod value;
@@ -75,6 +76,10 @@ pub struct Evaluator<'g> {
     sensitivities: Option<Box<Sensitivities<'g>>>,
     /// Whether expectations inherit the errors of their covariances.
     inherits: bool,
+    /// Whether what the graph's zeros presume has been looked at.
+    premises_hold: bool,
+    /// Whether functions evidently have all moments, whatever their parameters.
+    moments: FxHashMap<ExprId, bool>,
     /// Whether a quotient by what is 0 up to rounding is an error unless its numerator is 0.
     strict: bool,
 }
@@ -107,6 +112,8 @@ impl<'g> Evaluator<'g> {
             statistics: Statistics::default(),
             sensitivities: None,
             inherits: true,
+            premises_hold: false,
+            moments: FxHashMap::default(),
             strict: false,
         })
     }
@@ -156,7 +163,15 @@ impl<'g> Evaluator<'g> {
     }
 
     /// The value of an expression with `Var(k)` at position `at[k]`.
+    ///
+    /// # Errors
+    /// If an expectation of the graph does not exist, also one that would vanish if it did; if something is divided by 0;
+    /// if data or positions do not fit.
     pub fn value(&mut self, expr: ExprId, at: &[u32]) -> Result<Value, LimitError> {
+        if !self.premises_hold {
+            self.check_premises()?;
+            self.premises_hold = true;
+        }
         self.expr(expr, at, &[])
     }
 

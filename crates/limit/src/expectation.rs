@@ -11,12 +11,13 @@
 
 use std::rc::Rc;
 
-use netsor_ir::Indices;
 use netsor_ir::expr::{Expr, ExprId, Symbol};
 use netsor_ir::func::{Func, Parity};
+use netsor_ir::{Guard, Indices};
 
 use crate::derive::Deriver;
 use crate::error::LimitError;
+use crate::integrable::Reader;
 use crate::slots::Slots;
 use crate::terms::{Term, scalar_part};
 
@@ -41,6 +42,9 @@ impl Deriver<'_> {
         for term in &terms {
             let value = self.expect_term(term, name)?;
             let scalars = scalar_part(&mut self.graph, term);
+            if self.graph.pool.is_zero(value) {
+                self.presume_scalars(term, name);
+            }
             let value = self.graph.pool.mul(scalars, value);
             let value = self.graph.pool.sum(&term.variables, term.guards.iter().cloned(), value);
             total = self.graph.pool.add(total, value);
@@ -60,15 +64,70 @@ impl Deriver<'_> {
             factors.push(Factor { expr: opaque, bare: false, forms });
         }
         let mut product = self.graph.pool.integer(1);
-        for group in self.independent_groups(&factors, name)? {
+        let groups = self.independent_groups(&factors, name)?;
+        for group in &groups {
             let group: Vec<&Factor> = group.iter().map(|&k| &factors[k]).collect();
             let value = self.expect_group(&group, name)?;
             product = self.graph.pool.mul(product, value);
             if self.graph.pool.is_zero(product) {
+                self.presume_groups(&groups, &factors, &term.guards, name)?;
                 break;
             }
         }
         Ok(product)
+    }
+
+    /// Remembers that all groups of a term that vanishes have expectations.
+    fn presume_groups(
+        &mut self,
+        groups: &[Vec<usize>],
+        factors: &[Factor],
+        guards: &[Guard],
+        name: &str,
+    ) -> Result<(), LimitError> {
+        for group in groups {
+            if group.iter().any(|&k| !factors[k].bare && !self.has_moments(factors[k].expr)) {
+                let (integrand, slots) = self.integrand_of(group.iter().map(|&k| factors[k].expr), name)?;
+                self.presume_expectation(integrand, &slots, guards, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The product of factors as a function of slots.
+    fn integrand_of(
+        &mut self,
+        factors: impl IntoIterator<Item = ExprId>,
+        name: &str,
+    ) -> Result<(ExprId, Slots), LimitError> {
+        let mut slots = Slots::default();
+        let mut integrand = self.graph.pool.integer(1);
+        for factor in factors {
+            let slotted = self.slotted(factor, &mut slots, name)?;
+            integrand = self.graph.pool.mul(integrand, slotted);
+        }
+        Ok((integrand, slots))
+    }
+
+    /// The covariance of linear forms, row by row up to the diagonal.
+    pub(crate) fn lower_triangle(&mut self, forms: &[ExprId], name: &str) -> Result<Vec<ExprId>, LimitError> {
+        let mut covariance = Vec::new();
+        for (i, &a) in forms.iter().enumerate() {
+            for &b in &forms[..=i] {
+                covariance.push(self.covariance_of_forms(a, b, name)?);
+            }
+        }
+        Ok(covariance)
+    }
+
+    /// Whether a function of base variables or slots evidently has all moments.
+    pub(crate) fn has_moments(&mut self, function: ExprId) -> bool {
+        if let Some(&known) = self.moments.get(&function) {
+            return known;
+        }
+        let found = Reader::new(&self.graph, &|_| None).has_moments(function);
+        self.moments.insert(function, found);
+        found
     }
 
     /// Splits factors into groups whose linear forms are uncorrelated across groups, hence independent.
@@ -113,12 +172,7 @@ impl Deriver<'_> {
         let bare: Vec<ExprId> = group.iter().filter(|f| f.bare).map(|f| f.expr).collect();
         let functions: Vec<ExprId> = group.iter().filter(|f| !f.bare).map(|f| f.expr).collect();
         if !bare.is_empty() && functions.iter().any(|&f| self.brings_factors_back(f)) && self.all_smooth(&functions) {
-            let mut slots = Slots::default();
-            let mut integrand = self.graph.pool.integer(1);
-            for &function in &functions {
-                let slotted = self.slotted(function, &mut slots, name)?;
-                integrand = self.graph.pool.mul(integrand, slotted);
-            }
+            let (integrand, slots) = self.integrand_of(functions, name)?;
             return self.stein_in_slots(&bare, integrand, &slots, name);
         }
         let in_place = !bare.is_empty() && self.divides_by_forms(&functions);
@@ -136,18 +190,8 @@ impl Deriver<'_> {
             let rest: Vec<ExprId> = rest.collect();
             return self.stein(group[at].expr, &rest, name);
         }
-        let mut slots = Slots::default();
-        let mut integrand = self.graph.pool.integer(1);
-        for factor in group {
-            let slotted = self.slotted(factor.expr, &mut slots, name)?;
-            integrand = self.graph.pool.mul(integrand, slotted);
-        }
-        let mut covariance = Vec::new();
-        for i in 0..slots.forms.len() {
-            for j in 0..=i {
-                covariance.push(self.covariance_of_forms(slots.forms[i], slots.forms[j], name)?);
-            }
-        }
+        let (integrand, slots) = self.integrand_of(group.iter().map(|f| f.expr), name)?;
+        let covariance = self.lower_triangle(&slots.forms, name)?;
         Ok(self.define_expect(integrand, covariance, slots.parameters))
     }
 

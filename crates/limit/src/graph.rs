@@ -4,9 +4,13 @@
 //! built from earlier ones. Expressions over them live in one pool. There are no floats in it and no data; two
 //! quantities that are equal by construction are one definition.
 
+use indexmap::IndexSet;
 use netsor_ir::expr::{Expr, Symbol};
 use netsor_ir::number::Power;
 use netsor_ir::{Axis, Dim, ExprId, Exprs, Id, Index, Instr, Kind, Program};
+use rustc_hash::FxBuildHasher;
+
+use crate::premise::Premise;
 
 /// The id of a definition.
 pub type DefId = Id<Def>;
@@ -87,6 +91,8 @@ pub struct Graph {
     pub defs: Vec<Def>,
     /// The program's axes, then one for the coordinates of each constant dimension that occurs.
     pub axes: Vec<Axis>,
+    /// What zeros of the graph presume about numbers.
+    pub(crate) premises: IndexSet<Premise, FxBuildHasher>,
     n_values: u32,
     /// Which values of the program are base Gaussian variables: initial vectors and matrix products of width `n`.
     random: Vec<bool>,
@@ -99,6 +105,7 @@ impl Graph {
             pool: program.exprs.clone(),
             defs: Vec::new(),
             axes: program.axes.clone(),
+            premises: IndexSet::default(),
             n_values: program.values.len() as u32,
             random: program
                 .values

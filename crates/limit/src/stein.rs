@@ -96,10 +96,9 @@ impl Deriver<'_> {
             return Ok(integrand);
         }
         let odd = bare.len() % 2 == 1;
-        match self.parity(integrand) {
-            Parity::Odd if !odd => return Ok(self.graph.pool.integer(0)),
-            Parity::Even if odd => return Ok(self.graph.pool.integer(0)),
-            _ => {}
+        if matches!((self.parity(integrand), odd), (Parity::Odd, false) | (Parity::Even, true)) {
+            self.presume_expectation(integrand, slots, &[], name)?;
+            return Ok(self.graph.pool.integer(0));
         }
         let Some((&first, others)) = bare.split_first() else { return self.define_used(integrand, slots, name) };
         let mut total = self.graph.pool.integer(0);

@@ -3,14 +3,18 @@
 use std::rc::Rc;
 
 use netsor_gauss::dual::{dual, mean};
-use netsor_gauss::{Covariance, Estimate, GaussError, Method, Part, expect_powers, expect_product};
+use netsor_gauss::{
+    Covariance, Estimate, GaussError, Method, Part, check_existence, check_growth, expect_powers, expect_product,
+};
 use netsor_ir::expr::ExprId;
 
 use super::groups::{Split, split, times};
 use super::integrand::{CompiledFactor, Product};
+use super::premises::Existence;
 use super::{Evaluator, Value};
 use crate::closed_form::{Separated, activation, flatten, separate};
 use crate::error::LimitError;
+use crate::graph::Graph;
 use crate::powers;
 use crate::sensitivity::Sensitivities;
 
@@ -171,35 +175,28 @@ impl Evaluator<'_> {
     }
 
     fn integral_of_group(
-        &self,
+        &mut self,
         integrand: ExprId,
         factors: &[&CompiledFactor],
         same: &[usize],
         entry: &dyn Fn(usize, usize) -> f64,
         parameters: &[f64],
     ) -> Result<Estimate, LimitError> {
-        let mut used: Vec<usize> = factors.iter().flat_map(|f| f.slots.iter().map(|&s| same[s])).collect();
-        used.sort_unstable();
-        used.dedup();
-        let d = used.len();
-        let entries = (0..d * d).map(|k| entry(used[k / d], used[k % d])).collect();
-        let covariance = Covariance::new(d, entries).map_err(|e| self.expectation_error(integrand, e))?;
-        let deviation = |&s: &usize| entry(same[s], same[s]).max(0.0).sqrt();
-        let mut functions = Vec::with_capacity(factors.len());
-        for factor in factors {
-            let deviations: Vec<f64> = factor.slots.iter().map(deviation).collect();
-            functions.push(factor.function(self.graph, parameters, &deviations));
-        }
-        let mut parts = Vec::with_capacity(factors.len());
-        for (factor, function) in factors.iter().zip(&functions) {
-            let place = |&s: &usize| used.binary_search(&same[s]).unwrap_or(0);
-            parts.push(Part { slots: factor.slots.iter().map(place).collect(), function });
-        }
-        expect_product(&parts, &covariance, &self.tolerance).map_err(|e| self.expectation_error(integrand, e))
+        let existence = self.existence(factors, parameters);
+        let tolerance = self.tolerance;
+        let found = with_parts(self.graph, factors, same, entry, parameters, |parts, covariance| {
+            match existence {
+                Existence::Evident => {}
+                Existence::ByGrowth => check_growth(parts, covariance)?,
+                Existence::Unknown => check_existence(parts, covariance)?,
+            }
+            expect_product(parts, covariance, &tolerance)
+        });
+        found.map_err(|e| self.expectation_error(integrand, e))
     }
 
     /// The factors of an integrand, compiled.
-    fn compiled(&mut self, integrand: ExprId) -> Result<Rc<Product>, LimitError> {
+    pub(super) fn compiled(&mut self, integrand: ExprId) -> Result<Rc<Product>, LimitError> {
         if let Some(known) = self.tapes.get(&integrand) {
             return Ok(known.clone());
         }
@@ -212,7 +209,36 @@ impl Evaluator<'_> {
         Ok(compiled)
     }
 
-    fn expectation_error(&self, integrand: ExprId, source: GaussError) -> LimitError {
+    pub(super) fn expectation_error(&self, integrand: ExprId, source: GaussError) -> LimitError {
         LimitError::Expectation { integrand: crate::show::text(self.graph, self.program, integrand), source }
     }
+}
+
+/// Hands over the functions of some factors and the covariance of the slots that occur in them.
+pub(super) fn with_parts<T>(
+    graph: &Graph,
+    factors: &[&CompiledFactor],
+    same: &[usize],
+    entry: &dyn Fn(usize, usize) -> f64,
+    parameters: &[f64],
+    run: impl FnOnce(&[Part<'_>], &Covariance) -> Result<T, GaussError>,
+) -> Result<T, GaussError> {
+    let mut used: Vec<usize> = factors.iter().flat_map(|f| f.slots.iter().map(|&s| same[s])).collect();
+    used.sort_unstable();
+    used.dedup();
+    let d = used.len();
+    let entries = (0..d * d).map(|k| entry(used[k / d], used[k % d])).collect();
+    let covariance = Covariance::new(d, entries)?;
+    let deviation = |&s: &usize| entry(same[s], same[s]).max(0.0).sqrt();
+    let mut functions = Vec::with_capacity(factors.len());
+    for factor in factors {
+        let deviations: Vec<f64> = factor.slots.iter().map(deviation).collect();
+        functions.push(factor.function(graph, parameters, &deviations));
+    }
+    let mut parts = Vec::with_capacity(factors.len());
+    for (factor, function) in factors.iter().zip(&functions) {
+        let place = |&s: &usize| used.binary_search(&same[s]).unwrap_or(0);
+        parts.push(Part { slots: factor.slots.iter().map(place).collect(), function });
+    }
+    run(&parts, &covariance)
 }

@@ -1,5 +1,6 @@
 //! The limit engine.
 
+mod existence;
 mod feature_learning;
 mod jumps;
 mod networks;

@@ -1,0 +1,136 @@
+//! Whether expectations exist, in numbers: those that are integrated, and those that were taken to vanish.
+
+use netsor_gauss::{Covariance, GaussError, check_existence, check_powers};
+use netsor_ir::expr::{ExprId, Symbol};
+use netsor_ir::index::for_each_assignment;
+use netsor_ir::{Index, index::Guard};
+
+use super::expectation::with_parts;
+use super::groups::{Split, split};
+use super::integrand::CompiledFactor;
+use super::{Evaluator, Value};
+use crate::error::LimitError;
+use crate::graph::Leaf;
+use crate::integrable::Reader;
+use crate::powers;
+use crate::premise::{Premise, Presumed};
+
+/// The most positions of index variables at which a premise is looked at: it depends on ranks and signs, which seldom
+/// differ between them.
+const MAX_POSITIONS: usize = 512;
+
+/// What there is to show before a product of factors is integrated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existence {
+    /// Nothing: it has all moments.
+    Evident,
+    /// That it does not outgrow the density: it is nowhere negative, so that a singularity shows in the integral itself.
+    ByGrowth,
+    /// That the integral of the absolute value is finite.
+    Unknown,
+}
+
+impl Evaluator<'_> {
+    /// Looks at everything that zeros of the graph presume.
+    pub(super) fn check_premises(&mut self) -> Result<(), LimitError> {
+        let graph = self.graph;
+        graph.premises.iter().try_for_each(|premise| self.check_premise(premise))
+    }
+
+    fn check_premise(&mut self, premise: &Premise) -> Result<(), LimitError> {
+        // Variables of guards and expressions alike become bound ones, which can be enumerated.
+        let guards: Vec<Guard> = premise.guards.iter().map(|guard| guard.map(bound)).collect();
+        let mut positions = Vec::new();
+        let mut place = vec![0; premise.sizes.len()];
+        for_each_assignment(&premise.sizes, &guards, 0, &[], &mut place, &mut |at| {
+            if positions.len() < MAX_POSITIONS {
+                positions.push(at.to_vec());
+            }
+        });
+        positions.into_iter().try_for_each(|at| match &premise.what {
+            Presumed::Number(scalar) => match self.expr(*scalar, &at, &[]) {
+                Err(LimitError::Domain { what, value }) => {
+                    Err(LimitError::Multiplier { name: premise.name.clone(), what, value })
+                }
+                _ => Ok(()),
+            },
+            Presumed::Expectation { integrand, covariance, parameters } => {
+                // Numbers that cannot be had belong to values that nobody asks for, or are errors of their own.
+                let mut entries =
+                    |of: &[ExprId]| of.iter().map(|&e| self.entry(e, &at).ok()).collect::<Option<Vec<_>>>();
+                let (Some(covariance), Some(parameters)) = (entries(covariance), entries(parameters)) else {
+                    return Ok(());
+                };
+                self.exists(*integrand, &covariance, &parameters)?.map_err(|source| LimitError::Existence {
+                    name: premise.name.clone(),
+                    integrand: crate::show::text(self.graph, self.program, *integrand),
+                    source,
+                })
+            }
+        })
+    }
+
+    /// Whether `E integrand` exists, as far as numbers tell.
+    fn exists(
+        &mut self,
+        integrand: ExprId,
+        lower: &[Value],
+        parameters: &[Value],
+    ) -> Result<Result<(), GaussError>, LimitError> {
+        let graph = self.graph;
+        let numbers: Vec<f64> = parameters.iter().map(|p| p.value).collect();
+        let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
+        let entry = |i: usize, j: usize| lower[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)].value;
+        if let Some(read) = powers::read(graph, integrand, slots, &numbers) {
+            let entries = (0..slots * slots).map(|k| entry(k / slots, k % slots)).collect();
+            let checked = Covariance::new(slots, entries).and_then(|c| check_powers(&read.terms, &read.quadratics, &c));
+            match checked {
+                Ok(None) => {}
+                Ok(Some(())) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let product = self.compiled(integrand)?;
+        let Split { same, groups } = split(&product.factors, slots, &entry);
+        for group in groups {
+            let factors: Vec<&CompiledFactor> = group.iter().map(|&k| &product.factors[k]).collect();
+            if self.existence(&factors, &numbers) != Existence::Evident {
+                let found = with_parts(graph, &factors, &same, &entry, &numbers, check_existence);
+                if found.is_err() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// What there is to show for a product of factors with these parameters.
+    pub(super) fn existence(&mut self, factors: &[&CompiledFactor], parameters: &[f64]) -> Existence {
+        let graph = self.graph;
+        let mut evident =
+            |expr: ExprId| *self.moments.entry(expr).or_insert_with(|| Reader::new(graph, &|_| None).has_moments(expr));
+        if factors.iter().all(|f| evident(f.expr)) {
+            return Existence::Evident;
+        }
+        let number = |symbol: Symbol| match graph.leaf(symbol) {
+            Leaf::Parameter(k) => parameters.get(k).copied(),
+            _ => None,
+        };
+        let mut reader = Reader::new(graph, &number);
+        if factors.iter().all(|f| reader.has_moments(f.expr)) {
+            Existence::Evident
+        } else if factors.iter().all(|f| reader.is_nonnegative(f.expr)) {
+            Existence::ByGrowth
+        } else {
+            Existence::Unknown
+        }
+    }
+}
+
+/// The bound variable of the same number.
+fn bound(index: Index) -> Index {
+    match index {
+        Index::Var(k) => Index::Bound(k),
+        other => other,
+    }
+}
