@@ -77,7 +77,7 @@ pub(crate) fn best_direction(
     (best, most)
 }
 
-/// The kinks that a function declares, in whitened coordinates.
+/// The kinks that a function declares, in whitened coordinates, and where it may vary quickly.
 fn kinks(f: &dyn Integrand, factor: &Factor) -> Vec<Kink> {
     let rank = factor.rank;
     let mut kinks = Vec::new();
@@ -90,7 +90,7 @@ fn kinks(f: &dyn Integrand, factor: &Factor) -> Vec<Kink> {
             kinks.push(Kink { normals: vec![(1.0, normal)] });
         }
     }
-    if f.surfaces() == 0 {
+    if f.surfaces() + f.arguments() == 0 {
         return kinks;
     }
     // Normals of surfaces, by differences at points of the Gaussian law; those near to the surface count.
@@ -126,8 +126,11 @@ fn kinks(f: &dyn Integrand, factor: &Factor) -> Vec<Kink> {
         .collect();
     let slots: Vec<&[f64]> = slots.iter().map(Vec::as_slice).collect();
     let mut values = vec![0.0; columns[0].len()];
-    for surface in 0..f.surfaces() {
-        f.surface(surface, &slots, &mut values);
+    for surface in 0..f.surfaces() + f.arguments() {
+        match surface.checked_sub(f.surfaces()) {
+            None => f.surface(surface, &slots, &mut values),
+            Some(argument) => f.argument(argument, &slots, &mut values),
+        }
         let mut normals = Vec::new();
         for around in values.chunks_exact(2 * rank + 1) {
             let gradient: Vec<f64> =
@@ -164,16 +167,34 @@ fn normalised(mut x: Vec<f64>) -> Option<Vec<f64>> {
 pub(crate) fn completed(last: Vec<f64>) -> Vec<Vec<f64>> {
     let dims = last.len();
     let skip = (0..dims).max_by(|a, b| last[*a].abs().total_cmp(&last[*b].abs())).unwrap_or(0);
-    let mut axes = vec![last];
-    for i in (0..dims).filter(|&i| i != skip) {
-        let mut axis: Vec<f64> = (0..dims).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
-        for other in &axes {
-            let along = dot(&axis, other);
-            axis.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
-        }
-        let length = libm::sqrt(dot(&axis, &axis));
-        axes.push(axis.iter().map(|a| a / length).collect());
-    }
+    let others = units(dims).enumerate().filter(|(i, _)| *i != skip).map(|(_, unit)| unit);
+    let mut axes = orthonormal(std::iter::once(last).chain(others));
     axes.rotate_left(1);
+    axes
+}
+
+/// Orthonormal axes that begin with the span of some vectors, in their order.
+pub(crate) fn beginning_with(vectors: impl Iterator<Item = Vec<f64>>, dims: usize) -> Vec<Vec<f64>> {
+    orthonormal(vectors.chain(units(dims)))
+}
+
+fn units(dims: usize) -> impl Iterator<Item = Vec<f64>> {
+    (0..dims).map(move |i| (0..dims).map(|j| if i == j { 1.0 } else { 0.0 }).collect())
+}
+
+/// Gram and Schmidt; vectors that depend on those before them are left out.
+fn orthonormal(vectors: impl Iterator<Item = Vec<f64>>) -> Vec<Vec<f64>> {
+    let mut axes: Vec<Vec<f64>> = Vec::new();
+    for mut vector in vectors {
+        let size = libm::sqrt(dot(&vector, &vector));
+        // The second time removes what rounding left the first time.
+        for axis in axes.iter().chain(&axes) {
+            let along = dot(&vector, axis);
+            vector.iter_mut().zip(axis).for_each(|(a, b)| *a -= along * b);
+        }
+        if 1e-9 * size < libm::sqrt(dot(&vector, &vector)) {
+            axes.extend(normalised(vector));
+        }
+    }
     axes
 }

@@ -3,6 +3,7 @@
 use crate::conditional;
 use crate::covariance::Factor;
 use crate::landmark::has_narrow_landmarks;
+use crate::layers::has_layers;
 use crate::product::{Part, Product};
 use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kinked, qmc, smoothed, tensor, wide};
 
@@ -22,6 +23,9 @@ pub fn expect(f: &dyn Integrand, c: &Covariance, tol: &Tolerance) -> Result<Esti
     let factor = c.factor();
     if factor.rank == 0 {
         return constant(f);
+    }
+    if has_layers(f, &factor) {
+        return layered(f, &factor, tol);
     }
     if wide::applies(f, c)
         && let Some(estimate) = wide::expect(f, &factor)?
@@ -52,15 +56,39 @@ pub fn expect_product(parts: &[Part<'_>], c: &Covariance, tol: &Tolerance) -> Re
             return Err(GaussError::Slots { function: part.function.slots().max(needed), covariance: c.slots() });
         }
     }
-    let conditional = conditional::expect(parts, c, tol)?;
+    let product = Product::new(parts, c.slots());
+    // Given the other slots, a layer may be anywhere on the line of one.
+    let conditional = if has_layers(&product, &c.factor()) { None } else { conditional::expect(parts, c, tol)? };
     if let Some(estimate) = conditional
         && estimate.value.is_finite()
         && (estimate.met(tol) || beyond_sampling(&estimate))
     {
         return Ok(estimate);
     }
-    let product = Product::new(parts, c.slots());
     expect(&product, c, tol).map(|plain| better(plain, conditional.filter(|e| e.value.is_finite())))
+}
+
+/// Functions with layers in which they vary quickly, by lines that find them.
+fn layered(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Estimate, GaussError> {
+    let nested = if (2..=kinked::MAX_RANK).contains(&factor.rank) { smoothed::expect(f, factor, tol)? } else { None };
+    if let Some(estimate) = nested
+        && (estimate.met(tol) || beyond_sampling(&estimate))
+    {
+        return Ok(estimate);
+    }
+    let lines = match smoothed::over_lines(f, factor, tol)? {
+        Some(estimate) => Some(better(estimate, nested)),
+        None => nested,
+    };
+    if let Some(estimate) = lines
+        && (estimate.met(tol) || beyond_sampling(&estimate))
+    {
+        return Ok(estimate);
+    }
+    // Points are more than lines, but hardly one of them falls into a layer.
+    let points = qmc::expect(f, factor, tol)?;
+    let error = points.error + smoothed::within_layers(f, factor);
+    Ok(better(Estimate { error, ..points }, lines))
 }
 
 /// By quadrature in the variables of a factor; `None` where they are too many.

@@ -37,6 +37,19 @@ pub trait Integrand {
         out.fill(1.0);
     }
 
+    /// The number of arguments of nonlinear functions, of several slots each, around which the function may vary quickly
+    /// though it is smooth.
+    fn arguments(&self) -> usize {
+        0
+    }
+
+    /// Fills `out[j]` with such an argument: the function varies where the argument changes by one around its zeros and
+    /// where it turns, as `tanh(c (u v - 2))` does around zeros of `c (u v - 2)`.
+    fn argument(&self, argument: usize, points: &[&[f64]], out: &mut [f64]) {
+        let _ = (argument, points);
+        out.fill(0.0);
+    }
+
     /// Whether the function is smooth everywhere: no kinks of slots, and none of combinations of slots (as `max(u, v)` has).
     fn smooth(&self) -> bool;
 }
@@ -49,6 +62,7 @@ pub struct Function<F> {
     kinks: Vec<Vec<f64>>,
     landmarks: Vec<Vec<Landmark>>,
     surfaces: Vec<Surface>,
+    arguments: Vec<Surface>,
     smooth: bool,
     eval: F,
 }
@@ -57,7 +71,8 @@ impl<F: Fn(&[&[f64]], &mut [f64])> Function<F> {
     /// The smooth function of so many slots that the closure evaluates.
     pub fn new(slots: usize, eval: F) -> Self {
         let landmarks = vec![Vec::new(); slots];
-        Self { kinks: vec![Vec::new(); slots], landmarks, surfaces: Vec::new(), smooth: true, eval }
+        let kinks = vec![Vec::new(); slots];
+        Self { kinks, landmarks, surfaces: Vec::new(), arguments: Vec::new(), smooth: true, eval }
     }
 
     /// The same function, which is not smooth where `slot` passes one of the thresholds.
@@ -86,6 +101,13 @@ impl<F: Fn(&[&[f64]], &mut [f64])> Function<F> {
     pub fn with_surface(mut self, surface: impl Fn(&[&[f64]], &mut [f64]) + 'static) -> Self {
         self.surfaces.push(Box::new(surface));
         self.smooth = false;
+        self
+    }
+
+    /// The same function, which varies quickly where this argument of several slots vanishes or turns.
+    #[must_use]
+    pub fn with_argument(mut self, argument: impl Fn(&[&[f64]], &mut [f64]) + 'static) -> Self {
+        self.arguments.push(Box::new(argument));
         self
     }
 
@@ -120,6 +142,14 @@ impl<F: Fn(&[&[f64]], &mut [f64])> Integrand for Function<F> {
 
     fn surface(&self, surface: usize, points: &[&[f64]], out: &mut [f64]) {
         (self.surfaces[surface])(points, out);
+    }
+
+    fn arguments(&self) -> usize {
+        self.arguments.len()
+    }
+
+    fn argument(&self, argument: usize, points: &[&[f64]], out: &mut [f64]) {
+        (self.arguments[argument])(points, out);
     }
 
     fn smooth(&self) -> bool {

@@ -19,6 +19,8 @@ pub(crate) struct Product<'a> {
     landmarks: Vec<Vec<Landmark>>,
     /// Parts with their surfaces, in order.
     surfaces: Vec<(usize, usize)>,
+    /// The same for arguments.
+    arguments: Vec<(usize, usize)>,
     smooth: bool,
     factor: RefCell<Vec<f64>>,
 }
@@ -28,13 +30,14 @@ impl<'a> Product<'a> {
     pub(crate) fn new(parts: &'a [Part<'a>], slots: usize) -> Self {
         let mut kinks = vec![Vec::new(); slots];
         let mut landmarks = vec![Vec::new(); slots];
-        let mut surfaces = Vec::new();
+        let (mut surfaces, mut arguments) = (Vec::new(), Vec::new());
         for (at, part) in parts.iter().enumerate() {
             for (k, &slot) in part.slots.iter().enumerate() {
                 kinks[slot].extend_from_slice(part.function.kinks(k));
                 landmarks[slot].extend_from_slice(part.function.landmarks(k));
             }
             surfaces.extend((0..part.function.surfaces()).map(|s| (at, s)));
+            arguments.extend((0..part.function.arguments()).map(|a| (at, a)));
         }
         for thresholds in &mut kinks {
             thresholds.sort_by(f64::total_cmp);
@@ -46,7 +49,7 @@ impl<'a> Product<'a> {
             surfaces.clear();
         }
         let smooth = parts.iter().all(|p| p.function.smooth());
-        Self { parts, kinks, landmarks, surfaces, smooth, factor: RefCell::default() }
+        Self { parts, kinks, landmarks, surfaces, arguments, smooth, factor: RefCell::default() }
     }
 }
 
@@ -89,6 +92,16 @@ impl Integrand for Product<'_> {
         let (at, own) = self.surfaces[surface];
         let columns: Vec<&[f64]> = self.parts[at].slots.iter().map(|&s| points[s]).collect();
         self.parts[at].function.surface(own, &columns, out);
+    }
+
+    fn arguments(&self) -> usize {
+        self.arguments.len()
+    }
+
+    fn argument(&self, argument: usize, points: &[&[f64]], out: &mut [f64]) {
+        let (at, own) = self.arguments[argument];
+        let columns: Vec<&[f64]> = self.parts[at].slots.iter().map(|&s| points[s]).collect();
+        self.parts[at].function.argument(own, &columns, out);
     }
 
     fn smooth(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Functions of many variables: averages over randomised Sobol' points.
 //!
+//! Functions that vary quickly around some values of their slots are sampled there more often (`proposal`).
 //! Sixteen independent Owen scrambles of the same sequence give sixteen independent unbiased estimates; their spread is an honest measure of the error of their mean, whatever the function.
 //! The number of points is doubled until the error is small enough or the budget is spent; earlier points are used again.
 
@@ -9,6 +10,7 @@ use netsor_num::sum::{Compensated, pairwise};
 
 use crate::covariance::Factor;
 use crate::integrand::Whitened;
+use crate::proposal::Proposal;
 use crate::{Estimate, GaussError, Integrand, Method, Tolerance};
 
 /// Independent randomisations.
@@ -23,12 +25,17 @@ const DEVIATIONS: f64 = 3.54;
 /// Doubles the points until the tolerance is met or the next doubling would exceed `max_points`.
 pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Estimate, GaussError> {
     let rank = factor.rank;
+    let narrow = Proposal::new(f, factor);
+    let (proposal, factor) = match &narrow {
+        Some((proposal, turned)) => (Some(proposal), turned),
+        None => (None, factor),
+    };
     let mut whitened = Whitened::new(f, factor);
     let replicates: Vec<Sobol> = (0..REPLICATES).map(|r| Sobol::new(rank, tol.seed, r as u64)).collect();
     let mut sums = vec![Compensated::default(); REPLICATES];
     let mut point = vec![0.0; rank];
     let mut columns = vec![vec![0.0; FIRST]; rank];
-    let mut out = vec![0.0; FIRST];
+    let (mut out, mut weights) = (vec![0.0; FIRST], vec![1.0; FIRST]);
     let mut done = 0;
     let mut next = FIRST;
     loop {
@@ -36,12 +43,17 @@ pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Res
             for start in (done..next).step_by(FIRST) {
                 for i in 0..FIRST {
                     sobol.point((start + i) as u64, &mut point);
-                    for (column, u) in columns.iter_mut().zip(&point) {
-                        column[i] = normal::quantile(*u);
+                    match proposal {
+                        Some(proposal) => weights[i] = proposal.draw(&mut point),
+                        None => point.iter_mut().for_each(|u| *u = normal::quantile(*u)),
                     }
+                    columns.iter_mut().zip(&point).for_each(|(column, x)| column[i] = *x);
                 }
                 let x: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
                 whitened.eval(&x, &mut out);
+                if proposal.is_some() {
+                    out.iter_mut().zip(&weights).for_each(|(y, weight)| *y *= weight);
+                }
                 sum.add(pairwise(&out));
             }
         }

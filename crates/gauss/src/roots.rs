@@ -41,13 +41,26 @@ pub(crate) fn roots(range: f64, cells: usize, f: &mut OnLines<'_>, cuts: &mut [V
     }
     let (lines, t) = all(&mut (0..=cells).map(|i| range * (2.0 * i as f64 / cells as f64 - 1.0)));
     let values = f(&lines, &t);
-    let mut brackets: Vec<Bracket> = Vec::new();
-    for i in (0..values.len()).filter(|i| i % (cells + 1) < cells) {
-        if (values[i] < 0.0) != (values[i + 1] < 0.0) {
-            let (ends, values) = ([t[i], t[i + 1]], [values[i], values[i + 1]]);
-            brackets.push(Bracket { line: lines[i], ends, values, root: f64::NAN });
-        }
-    }
+    let brackets = sign_changes(cells, &lines, &t, &values).map(|(_, bracket)| bracket).collect();
+    refine(brackets, f, &mut |line, root| cuts[line].push(root));
+}
+
+/// The cells at whose ends a function has different signs, given its values in `cells + 1` places of each line.
+pub(crate) fn sign_changes<'v>(
+    cells: usize,
+    lines: &'v [usize],
+    t: &'v [f64],
+    values: &'v [f64],
+) -> impl Iterator<Item = (usize, Bracket)> + 'v {
+    let within = (0..values.len()).filter(move |i| i % (cells + 1) < cells);
+    within.filter(|i| (values[*i] < 0.0) != (values[i + 1] < 0.0)).map(|i| {
+        let (ends, values) = ([t[i], t[i + 1]], [values[i], values[i + 1]]);
+        (i, Bracket { line: lines[i], ends, values, root: f64::NAN })
+    })
+}
+
+/// The roots in some brackets.
+pub(crate) fn refine(mut brackets: Vec<Bracket>, f: &mut OnLines<'_>, found: &mut dyn FnMut(usize, f64)) {
     for step in 0..STEPS {
         if brackets.is_empty() {
             break;
@@ -58,7 +71,7 @@ pub(crate) fn roots(range: f64, cells: usize, f: &mut OnLines<'_>, cuts: &mut [V
         let mut left = Vec::with_capacity(brackets.len());
         for (mut bracket, (t, value)) in brackets.into_iter().zip(t.into_iter().zip(values)) {
             if bracket.narrow(t, value) || step + 1 == STEPS {
-                cuts[bracket.line].push(bracket.root);
+                found(bracket.line, bracket.root);
             } else {
                 left.push(bracket);
             }
@@ -81,7 +94,7 @@ pub(crate) fn affine_root(values: &[f64]) -> Option<f64> {
 }
 
 /// An interval at whose ends a function has different signs.
-struct Bracket {
+pub(crate) struct Bracket {
     line: usize,
     ends: [f64; 2],
     values: [f64; 2],

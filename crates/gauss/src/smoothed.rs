@@ -19,8 +19,9 @@ use crate::conditional::mean_and_error;
 use crate::covariance::Factor;
 use crate::directions::axes_through;
 use crate::landmark::cuts;
+use crate::layers::layers;
 use crate::roots::roots;
-use crate::{Estimate, GaussError, Integrand, Method, Tolerance, kinked};
+use crate::{Estimate, GaussError, Integrand, Landmark, Method, Tolerance, kinked, qmc};
 
 /// Rules on the line, from coarse to fine: the longest piece, the nodes on a piece, the cells in which a surface is
 /// looked for.
@@ -41,64 +42,137 @@ const AIMS: [(usize, f64); 4] = [(25_000, 1e-5), (80_000, 1e-6), (300_000, 1e-8)
 /// The range of the line: the normal law has 1e-16 outside.
 const RANGE: f64 = 8.3;
 
+/// How far across a layer its content is looked at, in units of its thickness, and at how many places.
+const WIDTHS: f64 = 8.0;
+const ACROSS: usize = 48;
+
+/// Pieces around layers grow up to this length.
+const LONGEST: f64 = 1.6;
+
 /// A rule that misses more than this, relative to the size, is not used.
 const USELESS: f64 = 1e-3;
 
 /// A share of the outer unit of the range above which a function is not bounded there.
 const GROWING: f64 = 1e-6;
 
-/// The expectation of a function that declares where it is not smooth, for a factor of rank two or three; `None` where no
-/// rule on a line is good enough.
+/// The expectation of a function that declares where it is not smooth, or where it varies quickly, for a factor of rank two
+/// or three; `None` where no rule on a line is good enough.
 pub(crate) fn expect(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
     let outer = factor.rank - 1;
     let turned = factor.turned(&axes_through(f, factor));
-    let mut smoothed = Smoothed::new(f, &turned, RANGE);
-    let probes = smoothed.probes();
-    let mut before = smoothed.values(&probes);
-    let (mut missed, mut size) = (f64::INFINITY, 0.0);
-    let mut steps = 0.0;
-    for level in 1..RULES.len() {
-        smoothed.level = level;
-        let now = smoothed.values(&probes);
-        size = now.iter().map(|x| x.abs()).sum::<f64>() / PROBES as f64;
-        missed = mean_and_error(now.iter().zip(&before).map(|(a, b)| (a - b).abs()));
-        steps = smoothed.nodes() / PROBES as f64;
-        let aim = (AIM * size).max(0.05 * tol.allowed(size));
-        // The coarser of two rules that agree has the larger part of their difference.
-        // Nothing is learned from lines on which the function vanishes.
-        if 0.0 < size && missed <= aim {
-            smoothed.level = level - 1;
-            break;
-        }
-        before = now;
-    }
-    smoothed.check()?;
-    if missed.is_nan() || USELESS * size < missed {
-        return Ok(None);
-    }
-    let cost = (steps as usize).max(1);
-    let budget = Tolerance { max_points: (tol.max_points / cost).max(2_048), ..*tol };
-    let plane = Factor::identity(outer);
+    let Some(lines) = Lines::new(f, &turned, tol)? else { return Ok(None) };
     // One variable is nothing beside what two of them cost, whose cuts meet along curves.
-    let lines = budget.max_points;
-    let aim = AIMS.iter().filter(|a| outer == 1 || a.0 <= lines).map(|a| a.1).fold(f64::INFINITY, f64::min);
+    let count = lines.budget.max_points;
+    let aim = AIMS.iter().filter(|a| outer == 1 || a.0 <= count).map(|a| a.1).fold(f64::INFINITY, f64::min);
     if aim.is_infinite() {
         return Ok(None);
     }
-    let Some(found) = kinked::expect_after(&smoothed, &plane, &budget, 1, aim)? else { return Ok(None) };
-    smoothed.check()?;
-    let points = match found.method {
-        Method::Quadrature { points, .. } => points.saturating_mul(cost),
-        _ => cost,
-    };
-    let method = Method::Quadrature { dims: factor.rank, points };
-    // Beyond the range a bounded function has a fraction of the last unit inside; of one that grows as fast as the density
-    // falls nothing is known.
-    if GROWING * found.value.abs().max(size) < smoothed.shell() {
-        return Ok(None);
+    let found = kinked::expect_after(&lines.smoothed, &Factor::identity(outer), &lines.budget, 1, aim)?;
+    found.map_or(Ok(None), |found| lines.estimate(found))
+}
+
+/// The expectation over random lines, for a factor of rank two or more; over the only line of rank one.
+pub(crate) fn over_lines(f: &dyn Integrand, factor: &Factor, tol: &Tolerance) -> Result<Option<Estimate>, GaussError> {
+    let turned = factor.turned(&axes_through(f, factor));
+    let Some(lines) = Lines::new(f, &turned, tol)? else { return Ok(None) };
+    if factor.rank == 1 {
+        let mut value = [0.0];
+        lines.smoothed.eval(&[], &mut value);
+        let method = Method::Quadrature { dims: 0, points: 1 };
+        return lines.estimate(Estimate { value: value[0], error: 0.0, method });
     }
-    let error = found.error + missed + 0.1 * smoothed.shell();
-    Ok(Some(Estimate { value: found.value, error, method }))
+    lines.estimate(qmc::expect(&lines.smoothed, &Factor::identity(factor.rank - 1), &lines.budget)?)
+}
+
+/// The part of `E |f|` in layers, beside what a function that is affine across them has: what points miss that never fall
+/// into a layer.
+pub(crate) fn within_layers(f: &dyn Integrand, factor: &Factor) -> f64 {
+    let turned = factor.turned(&axes_through(f, factor));
+    let mut smoothed = Smoothed::new(f, &turned, RANGE);
+    smoothed.level = 1;
+    let probes = smoothed.probes();
+    let columns: Vec<&[f64]> = probes.iter().map(Vec::as_slice).collect();
+    let base = smoothed.base(&columns, PROBES);
+    let layers = smoothed.layers(&base);
+    let across = (0..=ACROSS).map(|i| WIDTHS * (2.0 * i as f64 / ACROSS as f64 - 1.0));
+    let across: Vec<f64> = across.collect();
+    let of_line = layers.iter().enumerate().map(|(line, layers)| {
+        let of_layer = layers.iter().map(|layer| {
+            let t: Vec<f64> = across.iter().map(|x| layer.at + layer.scale * x).collect();
+            let values = smoothed.on_lines(&base, &vec![line; t.len()], &t, |columns, out| f.eval(columns, out));
+            let (first, last) = (values[0], values[ACROSS]);
+            let chord = |i: usize| first + (last - first) * (i as f64 / ACROSS as f64);
+            let beside: f64 = values.iter().enumerate().map(|(i, y)| (y - chord(i)).abs()).sum();
+            beside / ACROSS as f64 * 2.0 * WIDTHS * layer.scale * normal::pdf(layer.at)
+        });
+        of_layer.sum()
+    });
+    mean_and_error(of_line)
+}
+
+/// A rule for lines that is good enough.
+struct Lines<'a> {
+    smoothed: Smoothed<'a>,
+    /// How many lines there may be.
+    budget: Tolerance,
+    /// Evaluations of a line.
+    cost: usize,
+    /// What the rule was found to miss, and the mean size of a line.
+    missed: f64,
+    size: f64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(f: &'a dyn Integrand, factor: &'a Factor, tol: &Tolerance) -> Result<Option<Self>, GaussError> {
+        let mut smoothed = Smoothed::new(f, factor, RANGE);
+        let probes = smoothed.probes();
+        let mut before = smoothed.values(&probes);
+        let (mut missed, mut size) = (f64::INFINITY, 0.0);
+        let mut steps = 0.0;
+        for level in 1..RULES.len() {
+            smoothed.level = level;
+            let now = smoothed.values(&probes);
+            size = now.iter().map(|x| x.abs()).sum::<f64>() / PROBES as f64;
+            missed = mean_and_error(now.iter().zip(&before).map(|(a, b)| (a - b).abs()));
+            steps = smoothed.nodes() / PROBES as f64;
+            let aim = (AIM * size).max(0.05 * tol.allowed(size));
+            // The coarser of two rules that agree has the larger part of their difference.
+            // Nothing is learned from lines on which the function vanishes.
+            if 0.0 < size && missed <= aim {
+                smoothed.level = level - 1;
+                break;
+            }
+            before = now;
+        }
+        smoothed.check()?;
+        if missed.is_nan() || USELESS * size < missed {
+            return Ok(None);
+        }
+        let cost = (steps as usize).max(1);
+        let budget = Tolerance { max_points: (tol.max_points / cost).max(2_048), ..*tol };
+        Ok(Some(Self { smoothed, budget, cost, missed, size }))
+    }
+
+    /// What was found for the other variables, as an expectation over all of them.
+    fn estimate(&self, found: Estimate) -> Result<Option<Estimate>, GaussError> {
+        self.smoothed.check()?;
+        let method = match found.method {
+            Method::Quadrature { dims, points } => {
+                Method::Quadrature { dims: dims + 1, points: points.saturating_mul(self.cost) }
+            }
+            Method::Qmc { dims, points, replicates } => {
+                Method::Qmc { dims: dims + 1, points: points.saturating_mul(self.cost), replicates }
+            }
+            other => other,
+        };
+        // Beyond the range a bounded function has a fraction of the last unit inside; of one that grows as fast as the
+        // density falls nothing is known.
+        if GROWING * found.value.abs().max(self.size) < self.smoothed.shell() {
+            return Ok(None);
+        }
+        let error = found.error + self.missed + 0.1 * self.smoothed.shell();
+        Ok(Some(Estimate { value: found.value, error, method }))
+    }
 }
 
 /// A function with its last variable integrated out: a function of the others, which are its slots.
@@ -192,35 +266,68 @@ impl<'a> Smoothed<'a> {
         }
         for surface in 0..self.f.surfaces() {
             let mut value = |lines: &[usize], t: &[f64]| {
-                let slot = |k: usize| {
-                    let (base, slope) = (&base[k], self.factor.entry(k, along));
-                    lines.iter().zip(t).map(|(&line, t)| base[line] + slope * t).collect()
-                };
-                let slots: Vec<Vec<f64>> = (0..base.len()).map(slot).collect();
-                let columns: Vec<&[f64]> = slots.iter().map(Vec::as_slice).collect();
-                let mut out = vec![0.0; t.len()];
-                self.f.surface(surface, &columns, &mut out);
-                self.evaluated.set(self.evaluated.get() + t.len());
-                out
+                self.on_lines(base, lines, t, |columns, out| self.f.surface(surface, columns, out))
             };
             roots(self.range, RULES[self.level].2, &mut value, &mut all);
+        }
+        for (cuts, places) in all.iter_mut().zip(self.layers(base)) {
+            let around = places.into_iter().flat_map(|place| place.cluster(LONGEST));
+            cuts.extend(around.filter(|t| t.abs() < self.range));
         }
         all
     }
 
-    /// The integrals along some lines.
-    fn integrals(&self, points: &[&[f64]], out: &mut [f64]) {
-        let (slots, along) = (self.f.slots(), self.factor.rank - 1);
-        let base: Vec<Vec<f64>> = (0..slots)
+    /// The layers on each line.
+    fn layers(&self, base: &[Vec<f64>]) -> Vec<Vec<Landmark>> {
+        let mut found = vec![Vec::new(); base.first().map_or(0, Vec::len)];
+        for argument in 0..self.f.arguments() {
+            let mut value = |lines: &[usize], t: &[f64]| {
+                self.on_lines(base, lines, t, |columns, out| self.f.argument(argument, columns, out))
+            };
+            layers(self.range, RULES[self.level].2, &mut value, &mut found);
+        }
+        found
+    }
+
+    /// The values of a function of the slots at places of some lines.
+    fn on_lines(
+        &self,
+        base: &[Vec<f64>],
+        lines: &[usize],
+        t: &[f64],
+        f: impl FnOnce(&[&[f64]], &mut [f64]),
+    ) -> Vec<f64> {
+        let along = self.factor.rank - 1;
+        let slot = |k: usize| {
+            let (base, slope) = (&base[k], self.factor.entry(k, along));
+            lines.iter().zip(t).map(|(&line, t)| base[line] + slope * t).collect()
+        };
+        let slots: Vec<Vec<f64>> = (0..base.len()).map(slot).collect();
+        let columns: Vec<&[f64]> = slots.iter().map(Vec::as_slice).collect();
+        let mut out = vec![0.0; t.len()];
+        f(&columns, &mut out);
+        self.evaluated.set(self.evaluated.get() + t.len());
+        out
+    }
+
+    /// The slots at the middle of each line.
+    fn base(&self, points: &[&[f64]], lines: usize) -> Vec<Vec<f64>> {
+        (0..self.f.slots())
             .map(|k| {
-                let mut column = vec![0.0; out.len()];
+                let mut column = vec![0.0; lines];
                 for (j, x) in points.iter().enumerate() {
                     let l = self.factor.entry(k, j);
                     column.iter_mut().zip(*x).for_each(|(value, x)| *value += l * x);
                 }
                 column
             })
-            .collect();
+            .collect()
+    }
+
+    /// The integrals along some lines.
+    fn integrals(&self, points: &[&[f64]], out: &mut [f64]) {
+        let (slots, along) = (self.f.slots(), self.factor.rank - 1);
+        let base = self.base(points, out.len());
         let longest = RULES[self.level].0;
         let (nodes, weights) = &self.rules[self.level];
         let (mut t, mut mass, mut ends) = (Vec::new(), Vec::new(), Vec::with_capacity(out.len()));

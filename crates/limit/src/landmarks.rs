@@ -74,15 +74,40 @@ struct Probe {
     second: Option<ExprId>,
     /// Whether the function is not smooth where it vanishes.
     kink: bool,
-    /// What change of it changes the function: of order one, or of its own order.
     change: Change,
 }
 
+/// What change of an argument changes the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+pub(crate) enum Change {
+    /// It has no length of its own.
     None,
+    /// A change of order one.
     One,
+    /// A change of the order of the argument.
     Own,
+}
+
+/// The argument of a nonlinear node, and the change of it that changes the node.
+pub(crate) fn varying(node: &Expr) -> Option<(ExprId, Change)> {
+    match node {
+        Expr::Apply(Func::Max | Func::Min, _) => None,
+        Expr::Apply(func, args) => {
+            let change = match func {
+                Func::Log | Func::Sqrt => Change::Own,
+                Func::Elu => Change::One,
+                _ if func.facts().smoothness != Smoothness::Smooth => Change::None,
+                _ => Change::One,
+            };
+            Some((args[0], change))
+        }
+        Expr::Pow(base, power) => {
+            let power = power_to_f64(*power);
+            (power < 0.0 || power.fract() != 0.0).then_some((*base, Change::Own))
+        }
+        Expr::Div(_, by) => Some((*by, Change::Own)),
+        _ => None,
+    }
 }
 
 impl Arguments {
@@ -107,26 +132,17 @@ impl Arguments {
                             probes.push(Probe { first: a, second: Some(b), kink: true, change: Change::None });
                         }
                     }
-                    Expr::Apply(func, args) if inside(args[0]) => {
-                        let kink = func.facts().smoothness != Smoothness::Smooth;
-                        let change = match func {
-                            Func::Log | Func::Sqrt => Change::Own,
-                            Func::Elu => Change::One,
-                            _ if kink => Change::None,
-                            _ => Change::One,
-                        };
-                        probes.push(new(args[0], kink, change));
+                    // A polynomial has no length, but where its base vanishes an outer argument may turn.
+                    Expr::Pow(base, _) if inside(*base) && is_affine(graph, *base) => {
+                        probes.push(new(*base, false, varying(node).map_or(Change::None, |(_, change)| change)));
                     }
-                    Expr::Pow(base, power) if inside(*base) => {
-                        let power = power_to_f64(*power);
-                        // A polynomial has no length, but where its base vanishes an outer argument may turn.
-                        if power < 0.0 || power.fract() != 0.0 {
-                            probes.push(new(*base, false, Change::Own));
-                        } else if is_affine(graph, *base) {
-                            probes.push(new(*base, false, Change::None));
-                        }
+                    _ if let Some((argument, change)) = varying(node)
+                        && inside(argument) =>
+                    {
+                        let kink =
+                            matches!(node, Expr::Apply(func, _) if func.facts().smoothness != Smoothness::Smooth);
+                        probes.push(new(argument, kink, change));
                     }
-                    Expr::Div(_, by) if inside(*by) => probes.push(new(*by, false, Change::Own)),
                     Expr::Mul(a, b) => {
                         let straight = |id: &ExprId| inside(*id) && is_affine(graph, *id);
                         probes.extend([*a, *b].into_iter().filter(straight).map(|id| new(id, false, Change::None)));
