@@ -14,7 +14,8 @@ const RANK: f64 = 1e-11;
 const INSIDE: f64 = 1e-8;
 
 /// `t = scale exp(x - exp(-x / 2))`: the decay for `t -> 0` is double exponential, and the strip of analyticity loses
-/// little, where `scale` is small in comparison with the inverse of the form.
+/// little, where `scale` is small in comparison with all `t` that count: those up to the inverse of the form or of its
+/// constant.
 const BELOW: f64 = 0.049_787_068_367_863_94; // exp(-3)
 
 /// Steps of `x`, from coarse to fine; the first is for integrals over more than one.
@@ -82,6 +83,11 @@ impl Form {
             && close(self.constant, other.constant, self.constant)
             && self.matrix.iter().zip(&other.matrix).all(|(a, b)| close(*a, *b, self.largest));
         same.then_some(ratio)
+    }
+
+    /// Below all tilts that count.
+    fn scale(&self) -> f64 {
+        BELOW / (2.0 * self.largest).max(self.constant)
     }
 
     /// A vector in the coordinates of the eigenvectors.
@@ -240,7 +246,7 @@ impl<'a> Integral<'a> {
     /// `t_a` at a place, and the logarithm of its weight.
     fn abscissa(&self, a: usize, x: f64) -> (f64, f64) {
         let bend = libm::exp(-0.5 * x);
-        let log_t = libm::log(BELOW / (2.0 * self.forms[a].largest)) + x - bend;
+        let log_t = libm::log(self.forms[a].scale()) + x - bend;
         let s = self.powers[a];
         (libm::exp(log_t), s * log_t + libm::log1p(0.5 * bend) - libm::lgamma(s))
     }
@@ -248,7 +254,7 @@ impl<'a> Integral<'a> {
     /// Where the integrand over `x_a` has not fallen by the exponential of `fall` from its largest value.
     fn range(&self, a: usize, fall: f64) -> [f64; 2] {
         let (form, s) = (self.forms[a], self.powers[a]);
-        let scale = BELOW / (2.0 * form.largest);
+        let scale = form.scale();
         let smallest = form.values.iter().copied().filter(|v| 0.0 < *v).fold(form.largest, f64::min);
         let envelope = |x: f64| {
             let log_t = x - libm::exp(-0.5 * x);
@@ -538,4 +544,33 @@ pub(crate) fn convergent(
         }
     }
     Ok(decay)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Covariance, Function, PowerTerm, Quadratic, Tolerance, expect, expect_powers};
+
+    /// `E (c + z^2)^p` against quadrature in `z`, for forms that are everything or nothing beside their constant.
+    #[test]
+    fn constants_of_any_size() {
+        let tol = Tolerance::default();
+        for ratio in [1e-14, 1e-12, 1e-9, 1e-4, 0.3, 10.0, 1e3] {
+            for power in [-2.0, -0.5, 0.5] {
+                let constant = 0.1;
+                let c = Covariance::new(1, vec![constant * ratio]).unwrap();
+                let quadratic = Quadratic { constant, matrix: vec![1.0] };
+                let term = PowerTerm { coefficient: 1.0, exponents: vec![power], factors: vec![], steps: vec![] };
+                let found = expect_powers(&[term], &[quadratic], &c, &tol).unwrap().unwrap();
+                let f = Function::new(1, move |points, out| {
+                    out.iter_mut().zip(points[0]).for_each(|(y, z)| *y = (constant + z * z).powf(power));
+                });
+                let plain = expect(&f, &c, &tol).unwrap();
+                assert!(
+                    (found.value - plain.value).abs() <= found.error + plain.error,
+                    "{ratio} {power}: {found:?} {plain:?}"
+                );
+                assert!(found.met(&tol), "{ratio} {power}: {found:?}");
+            }
+        }
+    }
 }
