@@ -2,6 +2,7 @@
 
 use netsor_ir::Index;
 use netsor_ir::expr::{Expr, ExprId};
+use rustc_hash::FxHashSet;
 
 use crate::derive::Deriver;
 use crate::graph::{Body, Def, DefId, Graph};
@@ -44,7 +45,7 @@ impl Deriver<'_> {
     /// The expressions with their free variables renamed to `Var(0), Var(1), ...` in order of appearance, and the
     /// variables that these stand for.
     pub(crate) fn canonical(&mut self, exprs: &[ExprId]) -> (Vec<ExprId>, Vec<Index>) {
-        let variables = appearing(&self.graph, exprs);
+        let variables = appearing(&self.graph, exprs, &mut self.closed);
         if variables.iter().enumerate().all(|(k, &v)| v == Index::Var(k as u32)) {
             return (exprs.to_vec(), variables);
         }
@@ -68,10 +69,11 @@ impl Deriver<'_> {
     }
 }
 
-/// The free index variables of expressions, in order of appearance.
-fn appearing(graph: &Graph, exprs: &[ExprId]) -> Vec<Index> {
+/// The free index variables of expressions, in order of appearance. Those in `closed` are known to have none, and others
+/// are added to it: without families every expression is looked through once, however often it is mentioned.
+fn appearing(graph: &Graph, exprs: &[ExprId], closed: &mut FxHashSet<ExprId>) -> Vec<Index> {
     let mut variables: Vec<Index> = Vec::new();
-    let mut seen = std::collections::HashSet::<ExprId, rustc_hash::FxBuildHasher>::default();
+    let mut seen: FxHashSet<ExprId> = FxHashSet::default();
     let mut stack: Vec<ExprId> = exprs.iter().rev().copied().collect();
     let mut note = |index: Index| {
         if matches!(index, Index::Var(_)) && !variables.contains(&index) {
@@ -79,7 +81,7 @@ fn appearing(graph: &Graph, exprs: &[ExprId]) -> Vec<Index> {
         }
     };
     while let Some(id) = stack.pop() {
-        if !seen.insert(id) {
+        if closed.contains(&id) || !seen.insert(id) {
             continue;
         }
         let node = graph.pool.node(id);
@@ -94,6 +96,9 @@ fn appearing(graph: &Graph, exprs: &[ExprId]) -> Vec<Index> {
         netsor_ir::expr::for_each_child(node, |child| stack.push(child));
         stack[start..].reverse();
     }
+    if variables.is_empty() {
+        closed.extend(seen);
+    }
     variables
 }
 
@@ -103,5 +108,5 @@ pub(crate) fn variables(graph: &Graph, expr: ExprId) -> Vec<u32> {
         Index::Var(k) => Some(k),
         Index::Bound(_) | Index::At(_) => None,
     };
-    appearing(graph, &[expr]).into_iter().filter_map(number).collect()
+    appearing(graph, &[expr], &mut FxHashSet::default()).into_iter().filter_map(number).collect()
 }

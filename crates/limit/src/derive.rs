@@ -12,7 +12,7 @@ use netsor_ir::func::Parity;
 use netsor_ir::number::Power;
 use netsor_ir::program::{own_indices, symbol_of};
 use netsor_ir::{Dim, Guard, Id, Index, Indices, Instr, Kind, Program, ValueId};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::LimitError;
 use crate::graph::{Def, DefId, Graph};
@@ -76,6 +76,8 @@ pub struct Deriver<'p> {
     pub(crate) moments: FxHashMap<ExprId, bool>,
     /// Whether every ZDot is taken to be zero.
     pub(crate) gradient_independence: bool,
+    /// Expressions without free index variables.
+    pub(crate) closed: FxHashSet<ExprId>,
     z: Vec<Option<ZVar>>,
     pub(crate) base_covariances: FxHashMap<(ValueId, ValueId), ExprId>,
     /// Matrix products by matrix and limit of the operand.
@@ -96,6 +98,7 @@ impl<'p> Deriver<'p> {
             factor_facts: FxHashMap::default(),
             moments: FxHashMap::default(),
             gradient_independence: false,
+            closed: FxHashSet::default(),
             z: vec![None; program.values.len()],
             base_covariances: FxHashMap::default(),
             products: HashMap::new(),

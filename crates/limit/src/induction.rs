@@ -17,11 +17,14 @@
 //! When `W` and `W'` both occur in the forward pass, the conclusion holds and the induction does not: the first G-var at
 //! which it breaks is reported with the term of ZDot that the proof leaves out (App. D.4.2 says that there is none).
 
+mod at_points;
 mod canonical;
 mod check;
 mod dependent;
 mod field;
 mod modulo;
+mod polynomial;
+mod random;
 mod roots;
 mod slots;
 #[cfg(test)]
@@ -37,9 +40,10 @@ use crate::error::LimitError;
 use crate::graph::{Graph, Leaf};
 use crate::paths::PathFormulaError;
 use crate::show::{Notation, definition, show};
+pub use random::{RandomCheck, RandomVerdict};
 
-/// Most monomials of integrands that are compared: about ten seconds of work.
-const MONOMIALS: usize = 8_000;
+/// Most monomials of integrands that are compared: some seconds of work.
+const MONOMIALS: usize = 3_000;
 
 /// The training run that the induction is checked for: full batches, so that `chi` holds the weight of every example.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,13 +101,21 @@ pub enum InductionError {
     Limit(#[from] LimitError),
     /// The two sides have too many terms to be compared.
     #[error(
-        "the two sides of `{name}` are not compared: the integrands up to it have more than {limit} monomials; take fewer examples, or layers, or a smaller batch to normalise over"
+        "the two sides of `{name}` are not compared: the integrands up to it have more than {limit} monomials; take fewer examples, or layers, or a smaller batch to normalise over; or compare at random points of a field (`RandomCheck`)"
     )]
     TooLong {
         /// The G-var, output or kernel at which the limit was reached.
         name: String,
         /// Most monomials.
         limit: usize,
+    },
+    /// Not decided at random points.
+    #[error("at random points of a field nothing is said of `{name}`: {reason}")]
+    NotAtPoints {
+        /// The value.
+        name: String,
+        /// Why.
+        reason: String,
     },
     /// Nothing is trained.
     #[error("the induction is about what training changes: expected at least one step, found 0")]
@@ -228,7 +240,7 @@ impl Induction {
     /// ```
     ///
     /// Batch norm, whose integrands multiply out to polynomials in the deviations from the mean, is compared up to about
-    /// one layer over four inputs; beyond that the check says that it gives up.
+    /// one layer over four inputs; beyond that the check says that it gives up, and [`RandomCheck`] decides.
     ///
     /// Cost: the network and its training program are written out member by member, and every pair of G-vars with one
     /// matrix needs an expectation.

@@ -8,12 +8,13 @@
 use netsor_ir::expr::{Expr, ExprId, Symbol};
 use netsor_ir::number::Power;
 use netsor_ir::program::{own_indices, symbol_of, value_of};
-use netsor_ir::{Dim, Index, Indices, Instr, Kind, ValueId};
+use netsor_ir::{Dim, Index, Indices, Instr, Kind, Program, ValueId};
 use num_traits::{Signed, Zero};
 use rustc_hash::FxHashMap;
 
 use crate::derive::Deriver;
 use crate::error::LimitError;
+use crate::graph::Graph;
 use crate::widths::{Expansion, identically_zero, multiplied_out};
 
 /// `n^power coefficient`, up to smaller terms.
@@ -169,17 +170,7 @@ impl Deriver<'_> {
 
     /// The expression with every coordinatewise function and every scalar function replaced by its definition.
     fn with_definitions(&mut self, expr: ExprId) -> ExprId {
-        let program = self.program;
-        let mut fresh = self.expander.fresh;
-        let result = self.graph.pool.replace_refs(expr, &mut fresh, &mut |pool, symbol, at, _| match program
-            .value(value_of(symbol))
-            .instr
-        {
-            Instr::Map(definition) | Instr::Scalar(definition) => Some(instantiated(pool, definition, at)),
-            _ => None,
-        });
-        self.expander.fresh = fresh;
-        result
+        expanded_definitions(self.program, &mut self.graph, &mut self.expander.fresh, expr)
     }
 
     /// The expression with every mention of a value replaced by the limit of its leading term.
@@ -200,6 +191,14 @@ impl Deriver<'_> {
         self.expander.fresh = fresh;
         Ok(result)
     }
+}
+
+/// The expression with every coordinatewise function and every scalar function replaced by its definition.
+pub(crate) fn expanded_definitions(program: &Program, graph: &mut Graph, fresh: &mut u32, expr: ExprId) -> ExprId {
+    graph.pool.replace_refs(expr, fresh, &mut |pool, symbol, at, _| match program.value(value_of(symbol)).instr {
+        Instr::Map(definition) | Instr::Scalar(definition) => Some(instantiated(pool, definition, at)),
+        _ => None,
+    })
 }
 
 /// The expression with `Var(k)` replaced by `at[k]`.

@@ -333,7 +333,7 @@ impl<'a, 'p> PathFormula<'a, 'p> {
 }
 
 /// Whether two values are products with one matrix from one side, or one initial vector.
-fn same_origin(program: &Program, g: ValueId, h: ValueId) -> bool {
+pub(crate) fn same_origin(program: &Program, g: ValueId, h: ValueId) -> bool {
     match (&program.value(g).instr, &program.value(h).instr) {
         (Instr::MatMul { matrix: a, transposed: s, .. }, Instr::MatMul { matrix: b, transposed: t, .. }) => {
             a.value == b.value && s == t
@@ -344,7 +344,7 @@ fn same_origin(program: &Program, g: ValueId, h: ValueId) -> bool {
 
 /// `s(A)` of a product with a vector whose dimension is a width: the variance of an entry times the size of the input.
 /// `None` for a product with an input, and for what is no product: nothing flows further back.
-fn strength(program: &Program, product: ValueId) -> Option<Number> {
+pub(crate) fn strength(program: &Program, product: ValueId) -> Option<Number> {
     let Instr::MatMul { matrix, transposed, .. } = &program.value(product).instr else { return None };
     let (Instr::Matrix { variance }, Kind::Matrix { rows, cols }) =
         (&program.value(matrix.value).instr, program.value(matrix.value).ty.kind)
@@ -358,7 +358,7 @@ fn strength(program: &Program, product: ValueId) -> Option<Number> {
 }
 
 /// Variances and rates of the NTK parametrization.
-fn check_scales(network: &Network) -> Result<(), PathFormulaError> {
+pub(crate) fn check_scales(network: &Network) -> Result<(), PathFormulaError> {
     let program = &network.program;
     let refuse = |id: ValueId, power: Power, expected: Power| {
         let name = program.value(id).name.clone();

@@ -41,7 +41,14 @@ impl Deriver<'_> {
     }
 }
 
-fn table_entry(program: &Program, table: usize, at: &Indices, variable: Index, position: u32) -> Option<Number> {
+/// An entry of a table, with a variable among its indices at a position; `None` if other variables are among them.
+pub(crate) fn table_entry(
+    program: &Program,
+    table: usize,
+    at: &Indices,
+    variable: Index,
+    position: u32,
+) -> Option<Number> {
     let table = program.tables.get(table)?;
     let mut flat = 0;
     for (&index, &axis) in at.iter().zip(&table.axes) {

@@ -105,6 +105,9 @@ pub(crate) struct Expander {
     pub(crate) fresh: u32,
     /// Whether linear forms are kept whole, as functions are.
     whole: bool,
+    /// Products of terms that were taken so far, and how many may be.
+    products: usize,
+    pub(crate) most_products: Option<usize>,
 }
 
 impl Expander {
@@ -226,7 +229,7 @@ impl Expander {
             (Expr::Mul(a, b), Shape::Opaque { .. }) if self.whole => {
                 let left = self.expand_node(graph, *a, name)?;
                 let right = self.expand_node(graph, *b, name)?;
-                product(&left, &right, name)
+                self.product(&left, &right, name)
             }
             (_, Shape::Opaque { .. }) if !self.factors_out(graph, &node) => single(&|t| t.opaque.push(id)),
             (Expr::Neg(a), _) => {
@@ -249,14 +252,14 @@ impl Expander {
             (Expr::Mul(a, b), _) => {
                 let left = self.expand_node(graph, *a, name)?;
                 let right = self.expand_node(graph, *b, name)?;
-                product(&left, &right, name)
+                self.product(&left, &right, name)
             }
             (Expr::Pow(a, p), Shape::Polynomial { .. }) => {
                 let mut terms = vec![Term::one()];
                 for _ in 0..*p.numer() {
                     // Expanded anew each time: summed variables of the copies must be different.
                     let factor = self.expand_node(graph, *a, name)?;
-                    terms = product(&terms, &factor, name)?;
+                    terms = self.product(&terms, &factor, name)?;
                 }
                 Ok(terms)
             }
@@ -266,7 +269,7 @@ impl Expander {
                 let one = graph.pool.integer(1);
                 let inverse = graph.pool.div(one, *b);
                 let factor = Term { scalars: vec![inverse], ..Term::one() };
-                product(&terms, &[factor], name)
+                self.product(&terms, &[factor], name)
             }
             (Expr::Sum(sum), _) => {
                 let opened = graph.pool.open(sum, &mut self.fresh);
@@ -282,6 +285,17 @@ impl Expander {
                 unreachable!("what is neither a scalar nor a polynomial is opaque")
             }
         }
+    }
+
+    /// The product of two sums of terms.
+    fn product(&mut self, left: &[Term], right: &[Term], name: &str) -> Result<Vec<Term>, LimitError> {
+        let count = left.len().saturating_mul(right.len());
+        self.products = self.products.saturating_add(count);
+        let allowed = self.most_products.filter(|&most| most < self.products);
+        if let Some(limit) = allowed.or((TERM_LIMIT < count).then_some(TERM_LIMIT)) {
+            return Err(LimitError::TooManyTerms { name: name.to_owned(), limit });
+        }
+        Ok(multiplied(left, right))
     }
 
     /// Whether an opaque product should still be taken apart, because a factor is a scalar.
@@ -358,12 +372,9 @@ fn multiply(a: &Shape, b: &Shape) -> Shape {
     }
 }
 
-fn product(left: &[Term], right: &[Term], name: &str) -> Result<Vec<Term>, LimitError> {
-    if TERM_LIMIT < left.len().saturating_mul(right.len()) {
-        return Err(LimitError::TooManyTerms { name: name.to_owned(), limit: TERM_LIMIT });
-    }
+fn multiplied(left: &[Term], right: &[Term]) -> Vec<Term> {
     let all = left.iter().flat_map(|a| right.iter().map(|b| a.times(b))).collect();
-    Ok(collect(all))
+    collect(all)
 }
 
 /// Joins like terms without summed variables, and drops what cancels. Order of first appearance is kept.

@@ -14,10 +14,23 @@ use super::{GVarCheck, Induction, InductionError, KernelCheck, OutputCheck, Retu
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::eval::{Data, Evaluator};
-use crate::paths::{PairSums, PathFormula, PathRule};
+use crate::paths::{PairSums, PathFormula, PathFormulaError, PathRule};
+
+/// Products of terms that the deriver may take for each monomial that may be compared: some seconds of work.
+const PRODUCTS: usize = 20;
 
 /// As [`Induction::check`]; at most so many monomials of integrands are compared.
 pub(super) fn check(network: &Network, steps: &Steps, monomials: usize) -> Result<Induction, InductionError> {
+    written_out(network, steps, monomials).map_err(|error| match error {
+        InductionError::Limit(LimitError::TooManyTerms { name, .. })
+        | InductionError::Paths(PathFormulaError::Limit(LimitError::TooManyTerms { name, .. })) => {
+            InductionError::TooLong { name, limit: monomials }
+        }
+        other => other,
+    })
+}
+
+fn written_out(network: &Network, steps: &Steps, monomials: usize) -> Result<Induction, InductionError> {
     if steps.steps == 0 {
         return Err(InductionError::NoSteps);
     }
@@ -28,6 +41,7 @@ pub(super) fn check(network: &Network, steps: &Steps, monomials: usize) -> Resul
     // so do all values of the network.
     let (program, members) = unroll_program(&training.program)?;
     let mut deriver = Deriver::new(&program);
+    deriver.expander.most_products = Some(monomials.saturating_mul(PRODUCTS));
     let mut formula = PathFormula::new(&plain, &mut deriver, PathRule::Printed)?;
     let sums = formula.pair_sums()?;
     let mut path_kernels = BTreeMap::new();

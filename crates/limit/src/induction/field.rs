@@ -64,7 +64,8 @@ pub(super) fn value(graph: &Graph, root: ExprId, reference: &dyn Fn(Symbol, Expr
     known[&root]
 }
 
-fn number(value: &Number) -> u64 {
+/// A rational number.
+pub(super) fn number(value: &Number) -> u64 {
     let part = |n: &BigInt| {
         let reduced = ((n % P) + P) % P;
         reduced.to_u64().unwrap_or(0)
@@ -103,7 +104,13 @@ pub(super) fn inverse(a: u64) -> u64 {
     power(a, P - 2)
 }
 
-fn power(mut base: u64, mut exponent: u64) -> u64 {
+/// A square root of `x` or of `-x`, whichever has one: `p = 3 mod 4`. Roots of products are products of roots.
+pub(super) fn root(x: u64) -> u64 {
+    power(x, (P + 1) / 4)
+}
+
+/// `base^exponent`.
+pub(super) fn power(mut base: u64, mut exponent: u64) -> u64 {
     let mut result = 1;
     while 0 < exponent {
         if exponent % 2 == 1 {

@@ -3,7 +3,7 @@
 use netsor_ir::number::{fraction, integer};
 use netsor_ir::syntax::parse_network;
 
-use super::{GVarCheck, Induction, InductionError, Steps, Verdict};
+use super::{GVarCheck, Induction, InductionError, RandomCheck, Steps, Verdict};
 use crate::paths::PathFormulaError;
 
 const HEAD: &str = "axis i = 2
@@ -25,12 +25,31 @@ fn check(source: &str, steps: &Steps) -> Result<Induction, InductionError> {
 #[track_caller]
 fn holds(source: &str, steps: &Steps) -> Induction {
     let found = check(source, steps).unwrap();
+    // Roots of numbers, as ratios of widths bring them, need not exist in the field.
+    if !source.contains("width") {
+        let network = parse_network(&format!("network net {{\n{source}\n}}")).unwrap();
+        same_at_points(&found, &RandomCheck::new(&network, steps).unwrap());
+    }
     if let Some(failure) = found.first_failure() {
         panic!("eq. 107 fails: {}", described(&found, failure));
     }
     assert!(found.theorem_holds() && found.path_formula_holds());
     assert!(!found.g_vars.is_empty() && !found.outputs.is_empty());
     found
+}
+
+/// The other road: random points of a field say of every comparison what the proof says.
+#[track_caller]
+fn same_at_points(found: &Induction, random: &RandomCheck) {
+    let g_vars: Vec<(&str, usize, bool)> =
+        found.g_vars.iter().map(|c| (found.name(c.g), c.time, c.verdict.holds())).collect();
+    let at_points: Vec<(&str, usize, bool)> =
+        random.g_vars.iter().map(|v| (v.name.as_str(), v.time, v.agrees)).collect();
+    assert_eq!(g_vars, at_points);
+    let verdicts = |all: &[super::RandomVerdict]| all.iter().map(|v| v.agrees).collect::<Vec<_>>();
+    assert_eq!(verdicts(&random.outputs), found.outputs.iter().map(|c| c.verdict.holds()).collect::<Vec<_>>());
+    assert_eq!(verdicts(&random.kernels), found.kernels.iter().map(|c| c.verdict.holds()).collect::<Vec<_>>());
+    assert!(random.degree < random.points && random.runs == 2);
 }
 
 fn described(found: &Induction, check: &GVarCheck) -> String {
@@ -205,4 +224,31 @@ fn other_parametrizations_and_no_steps_are_refused() {
         source.replace("param v : n x 1 ~ N(0, 1/n)", "param v : n x 1 ~ N(0, 1/n^2) with a = 1, b = 0, c = -1");
     let error = check(&mean_field, &Steps::default()).unwrap_err();
     assert!(matches!(error, InductionError::Paths(PathFormulaError::Parametrization { .. })), "{error}");
+}
+
+/// Three layers of batch norm over twelve values, which nobody writes out, and two layers over two batches of four.
+#[test]
+fn batch_norm_in_depth_agrees_at_random_points() {
+    for (source, g_vars, kernels) in [
+        (include_str!("../../../../examples/architectures/residual_cnn.netsor"), 90, 6),
+        (include_str!("../../../../examples/architectures/batch_norm_mlp.netsor"), 16, 36),
+    ] {
+        let network = parse_network(source).unwrap();
+        let found = RandomCheck::new(&network, &Steps::default()).unwrap();
+        let open: Vec<_> =
+            found.g_vars.iter().chain(&found.outputs).chain(&found.kernels).filter(|v| !v.agrees).collect();
+        assert!(open.is_empty(), "{} {open:?}", network.program.name);
+        assert_eq!((found.g_vars.len(), found.kernels.len()), (g_vars, kernels));
+        assert!(found.degree < found.points);
+    }
+}
+
+/// A matrix and its transpose in the forward pass need derivatives of functions, which points do not have.
+#[test]
+fn a_matrix_and_its_transpose_are_refused_at_points() {
+    let body = "z[i] = tanh(g[i])\nh[i] = W * z[i]\ny[i] = tanh(h[i])\nk[i] = W' * y[i]\nx[i] = tanh(k[i])\n\
+                output f[i] = v' * x[i]";
+    let network = parse_network(&format!("network net {{\n{HEAD}{body}\n}}")).unwrap();
+    let error = RandomCheck::new(&network, &Steps::default()).unwrap_err();
+    assert!(matches!(&error, InductionError::NotAtPoints { name, .. } if name == "k@0"), "{error}");
 }
