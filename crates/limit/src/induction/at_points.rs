@@ -164,7 +164,7 @@ impl<'p> AtPoints<'p> {
         let z = self.z(value)?;
         if z.power.is_negative() {
             let count = z.coordinates.as_ref().map_or(1, Vec::len);
-            return Ok(vec![Rc::new(self.zero()); count]);
+            return Ok((0..count).map(|_| Rc::new(self.zero())).collect());
         }
         if z.power.is_positive() || z.law {
             let name = self.program.value(value).name.clone();

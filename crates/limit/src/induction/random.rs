@@ -2,6 +2,7 @@
 //! long to be written out.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 
 use netsor_ir::expr::ExprId;
 use netsor_ir::number::Number;
@@ -277,10 +278,9 @@ impl TwoSides<'_> {
                 }
                 operands[product.index()].push((ValueId::new(source), derivative));
                 let pool = &reduced.program.exprs;
-                if !derivatives.contains_key(&derivative) {
+                if let Entry::Vacant(unknown) = derivatives.entry(derivative) {
                     rules.prepare(pool, derivative)?;
-                    let value = rules.value_in(pool, derivative, 0, &program.value(product).name)?;
-                    derivatives.insert(derivative, value);
+                    unknown.insert(rules.value_in(pool, derivative, 0, &program.value(product).name)?);
                 }
             }
         }
