@@ -196,11 +196,10 @@ pub(crate) fn execute(
                     let [rho, ..] = columns(&vals[..1], n, &mut scratch.columns);
                     let tolerance = if dual.is_some() { context.tolerance.min(CLOSED) } else { context.tolerance };
                     series(a, b, rho, tolerance, out, &mut left);
-                    if dual.is_some() {
-                        // Equal inputs keep correlation 1 in the layers behind: there the error is that of rounding.
-                        left.retain(|&j| rho[j].abs() != 1.0);
-                        left.extend((0..n).filter(|&j| rho[j].abs() == 1.0));
-                    }
+                    // Equal inputs keep correlation 1 in the layers behind: there the error is that of rounding. A jump of
+                    // a later function would make the square root of the series' error out of it.
+                    left.retain(|&j| rho[j].abs() != 1.0);
+                    left.extend((0..n).filter(|&j| rho[j].abs() == 1.0));
                 }
                 None => {
                     left.clear();
@@ -329,4 +328,36 @@ fn columns<'a>(vals: &[Val<'a>], n: usize, buffers: &'a mut [Vec<f64>; 4]) -> [&
         }
         None => &[][..],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use netsor_ir::syntax::parse_network;
+    use netsor_ir::transform::kernels;
+    use netsor_limit::Deriver;
+
+    use crate::{Inputs, Options, Query, lower};
+
+    /// Two inputs that are the same have the kernel of one, also where a jump in the derivative of the last activation turns
+    /// an error of 1e-12 in the correlation before it into one of 1e-6.
+    #[test]
+    fn repeated_inputs_before_a_jump() {
+        for (first, second) in [("sigmoid(h[i] + 1)", "relu(k[i])"), ("silu(h[i])", "relu(abs(k[i]) - 1)")] {
+            let text = format!(
+                "network q {{\n  axis i = 2\n  data xi[i] : 2\n  param U : n x 2 ~ N(0, 1)\n  param W : n x n ~ N(0, 1/n)\n  \
+                 param v : n x 1 ~ N(0, 1/n)\n  h[i] = U * xi[i]\n  z[i] = {first}\n  k[i] = W * z[i]\n  x[i] = {second}\n  \
+                 output f[i] = v' * x[i]\n}}\n"
+            );
+            let kernels = kernels(&parse_network(&text).unwrap()).unwrap();
+            let mut deriver = Deriver::new(&kernels.program);
+            let ntk = deriver.scalar(kernels.outputs[0].ntk).unwrap();
+            let plan =
+                lower(&deriver.into_graph(), &kernels.program, &[Query::component("ntk", ntk, 1, &[], &[])]).unwrap();
+            let xi = kernels.program.find("xi").unwrap();
+            let inputs = Inputs::new(2).with(xi, &[0.345, 0.82, 0.345, 0.82]);
+            let matrices = plan.run(&inputs, None, &Options::default()).unwrap();
+            let ntk = matrices.get("ntk").unwrap();
+            assert!((ntk[1] - ntk[0]).abs() <= 1e-7 * ntk[0] && ntk[0] == ntk[3], "{first} {second}: {ntk:?}");
+        }
+    }
 }
