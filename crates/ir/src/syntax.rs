@@ -117,7 +117,8 @@ pub fn parse(source: &str) -> Result<Vec<ParsedItem>, Diagnostics> {
         let spans = std::mem::take(&mut elaborated.spans);
         let network = elaborated.network;
         let whole = elaborated.into_network();
-        problems.extend(verify::problems(&whole.program, network.then_some(&whole)).into_iter().map(|p| p.at(&spans)));
+        let found = verify::problems(&whole.program, network.then_some(&whole), &spans.holed);
+        problems.extend(found.into_iter().map(|p| p.at(&spans)));
         let item = if network { Item::Network(whole) } else { Item::Program(whole.program) };
         items.push(ParsedItem { item, spans });
     }

@@ -85,7 +85,7 @@ impl Verified<Network> {
 /// # Errors
 /// All broken invariants; they point into the printed program, which the diagnostics carry.
 pub fn verify_program(program: Program) -> Result<Verified<Program>, Diagnostics> {
-    let found = problems(&program, None);
+    let found = problems(&program, None, &FxHashSet::default());
     if found.is_empty() { Ok(Verified(program)) } else { Err(in_print(found, &program, None)) }
 }
 
@@ -94,7 +94,7 @@ pub fn verify_program(program: Program) -> Result<Verified<Program>, Diagnostics
 /// # Errors
 /// All broken invariants; they point into the printed network, which the diagnostics carry.
 pub fn verify_network(network: Network) -> Result<Verified<Network>, Diagnostics> {
-    let found = problems(&network.program, Some(&network));
+    let found = problems(&network.program, Some(&network), &FxHashSet::default());
     if found.is_empty() { Ok(Verified(network)) } else { Err(in_print(found, &network.program, Some(&network))) }
 }
 
@@ -105,9 +105,10 @@ fn in_print(found: Vec<Problem>, program: &Program, network: Option<&Network>) -
     diagnostics
 }
 
-/// All problems of a program, or of a network with its program.
-pub(crate) fn problems(program: &Program, network: Option<&Network>) -> Vec<Problem> {
-    let mut verifier = Verifier { program, problems: Vec::new() };
+/// All problems of a program, or of a network with its program. Of the values in `holed` some parts are missing, which
+/// was reported elsewhere: only what is there is judged.
+pub(crate) fn problems(program: &Program, network: Option<&Network>, holed: &FxHashSet<ValueId>) -> Vec<Problem> {
+    let mut verifier = Verifier { program, holed, problems: Vec::new() };
     verifier.declarations();
     let declared = verifier.problems.is_empty();
     verifier.names();
@@ -115,7 +116,7 @@ pub(crate) fn problems(program: &Program, network: Option<&Network>) -> Vec<Prob
     for id in program.value_ids() {
         let before = verifier.problems.len();
         verifier.value(id);
-        if before < verifier.problems.len() {
+        if before < verifier.problems.len() || holed.contains(&id) {
             broken.insert(id);
         }
     }
@@ -198,6 +199,7 @@ fn locate(place: Place, spans: &Spans) -> Range<usize> {
 
 struct Verifier<'a> {
     program: &'a Program,
+    holed: &'a FxHashSet<ValueId>,
     problems: Vec<Problem>,
 }
 

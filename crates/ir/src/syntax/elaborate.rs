@@ -2,7 +2,12 @@
 //!
 //! Resolves names and indices, runs loops, and interns terms exactly as they were written (only literal quotients and
 //! signs of literals are folded). What it defines is left to the verifier to judge, which sees the same program when it
-//! is built in Rust. A definition with an error is left out, and so is, silently, everything that mentions it.
+//! is built in Rust.
+//!
+//! Errors do not hide each other. A term with an error becomes a *hole*, and the definition that holds it is still
+//! entered with its kind and family where these are known from what is right in it; the verifier looks at it and at its
+//! users with the others. Where they are not known, the name is *poisoned*, and mentions of it are holes in turn,
+//! without a report.
 
 mod expr;
 mod statement;
@@ -38,6 +43,8 @@ pub struct Spans {
     pub tables: Vec<Range<usize>>,
     /// Names of the values at their definitions.
     pub values: Vec<Range<usize>>,
+    /// Definitions with holes: what is missing in them was reported.
+    pub(crate) holed: FxHashSet<ValueId>,
     /// First mention of a value or table in the definition of a value.
     pub(crate) mentions: FxHashMap<(ValueId, Target), Range<usize>>,
 }
@@ -49,7 +56,7 @@ pub(crate) enum Target {
     Table(Id<Table>),
 }
 
-/// An elaborated item. If there are problems, it holds the definitions without any.
+/// An elaborated item. If there are problems, some definitions have holes or are left out.
 pub(crate) struct Elaborated {
     pub(crate) program: Program,
     pub(crate) network: bool,
@@ -80,6 +87,7 @@ pub(crate) fn elaborate(item: &Item) -> Elaborated {
         poisoned: FxHashSet::default(),
         loops: Vec::new(),
         steps: 0,
+        holes: 0,
         reported: FxHashSet::default(),
     };
     out.names.insert("n".into(), (Entity::Class(Id::new(0)), Span::default()));
@@ -140,6 +148,8 @@ struct Elaborator {
     poisoned: FxHashSet<String>,
     loops: Vec<(String, i64)>,
     steps: usize,
+    /// Number of holes in the definition that comes next.
+    holes: usize,
     /// Problems already reported, which loops would repeat.
     reported: FxHashSet<(&'static str, Span)>,
 }

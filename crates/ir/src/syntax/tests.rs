@@ -4,3 +4,4 @@ mod diagnostics;
 mod diagnostics_of_programs;
 mod examples;
 mod random;
+mod recovery;

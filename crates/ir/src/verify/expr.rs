@@ -343,7 +343,7 @@ impl Verifier<'_> {
                 },
             }
         }
-        if role == Role::Moment && first.is_none() {
+        if role == Role::Moment && first.is_none() && !self.holed.contains(&id) {
             let message = format!("the moment `{name}` mentions no vector");
             self.report(
                 Problem::new("no-vector", message, Place::Value(id))

@@ -3,7 +3,7 @@
 use num_traits::{One, ToPrimitive, Zero};
 use smallvec::SmallVec;
 
-use super::{Elaborate, Elaborator, Entity, Scope, Target, Variable};
+use super::{Elaborate, Elaborator, Entity, MAX_STEPS, Scope, Target, Variable};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr as Node, ExprId};
 use crate::func::Func;
@@ -45,9 +45,17 @@ impl Elaborator {
         scope.fresh += 1;
     }
 
-    /// An expression in the definition that comes next.
+    /// An expression in the definition that comes next. What is wrong in it becomes a hole, so that the rest of the
+    /// definition is looked at; fails only when the item has become too large.
     pub(super) fn expr(&mut self, e: &Expr, scope: &mut Scope) -> Elaborate<ExprId> {
         self.step(e.span)?;
+        match self.term(e, scope) {
+            Err(super::Skip) => self.hole(),
+            term => term,
+        }
+    }
+
+    fn term(&mut self, e: &Expr, scope: &mut Scope) -> Elaborate<ExprId> {
         if let Some(value) = self.literal(e) {
             return Ok(self.out.program.exprs.constant(value));
         }
@@ -60,10 +68,17 @@ impl Elaborator {
             ExprKind::Pow { base, exponent } => return self.power(base, Power::new(exponent.0, exponent.1), scope),
             ExprKind::Chain { first, rest } => return self.chain(first, rest, scope),
             ExprKind::Call { function, arguments } => {
-                let func = self.function(&function.text, function.span, arguments.len(), e.span)?;
-                // All arguments, so that all their problems are reported.
-                let arguments: Vec<_> = arguments.iter().map(|a| self.expr(a, scope)).collect();
-                Node::Apply(func, arguments.into_iter().collect::<Elaborate<_>>()?)
+                let func = self.function(&function.text, function.span, arguments.len(), e.span);
+                let arguments: Vec<ExprId> = arguments.iter().map(|a| self.expr(a, scope)).collect::<Elaborate<_>>()?;
+                match func {
+                    Ok(func) => Node::Apply(func, arguments.into_iter().collect()),
+                    // A hole that mentions what the function would: the dimensions are known from it.
+                    Err(super::Skip) => {
+                        let hole = self.hole()?;
+                        let exprs = &mut self.out.program.exprs;
+                        return Ok(arguments.into_iter().fold(hole, |sum, a| exprs.intern(Node::Add(sum, a))));
+                    }
+                }
             }
             ExprKind::Sum { binders, guards, body } => return self.sum(binders, guards, body, scope),
         };
@@ -105,24 +120,38 @@ impl Elaborator {
     }
 
     fn chain(&mut self, first: &Expr, rest: &[(Operator, Expr)], scope: &mut Scope) -> Elaborate<ExprId> {
+        let holes = self.holes;
         let (mut total, rest) = match self.leading_fraction(first, rest) {
-            Some(value) => (Ok(self.out.program.exprs.constant(value)), &rest[1..]),
-            None => (self.expr(first, scope), rest),
+            Some(value) => (self.out.program.exprs.constant(value), &rest[1..]),
+            None => (self.expr(first, scope)?, rest),
         };
+        // What is multiplied may have been meant as a matrix, so that the product has no known dimension.
+        let mut unknown = holes < self.holes && total == self.hole_node();
         for (operator, operand) in rest {
-            // Go on after an error, so that all operands are looked at.
-            let operand = self.expr(operand, scope);
-            total = match (total, operand) {
-                (Ok(a), Ok(b)) => Ok(self.out.program.exprs.intern(match operator {
-                    Operator::Add => Node::Add(a, b),
-                    Operator::Sub => Node::Sub(a, b),
-                    Operator::Mul => Node::Mul(a, b),
-                    Operator::Div => Node::Div(a, b),
-                })),
-                (Err(skip), _) | (_, Err(skip)) => Err(skip),
+            let operand = self.expr(operand, scope)?;
+            unknown &= matches!(operator, Operator::Mul | Operator::Div);
+            total = match operator {
+                _ if unknown => self.hole_node(),
+                Operator::Add => self.out.program.exprs.intern(Node::Add(total, operand)),
+                Operator::Sub => self.out.program.exprs.intern(Node::Sub(total, operand)),
+                Operator::Mul => self.out.program.exprs.intern(Node::Mul(total, operand)),
+                Operator::Div => self.out.program.exprs.intern(Node::Div(total, operand)),
             };
         }
-        total
+        Ok(total)
+    }
+
+    /// Stands for an expression that is wrong, as was reported. The definition that holds it is no part of a program.
+    pub(super) fn hole(&mut self) -> Elaborate<ExprId> {
+        if MAX_STEPS < self.steps {
+            return Err(super::Skip);
+        }
+        self.holes += 1;
+        Ok(self.hole_node())
+    }
+
+    fn hole_node(&mut self) -> ExprId {
+        self.out.program.exprs.constant(Number::zero())
     }
 
     fn power(&mut self, base: &Expr, exponent: Power, scope: &mut Scope) -> Elaborate<ExprId> {
@@ -181,6 +210,7 @@ impl Elaborator {
         let outer = scope.variables.len();
         let result = self.bind(binders, scope).and_then(|()| {
             let guards: Vec<_> = guards.iter().map(|guard| self.guard(guard, scope)).collect();
+            // The body also below guards that are wrong.
             let body = self.expr(body, scope)?;
             Ok((guards.into_iter().collect::<Elaborate<Vec<Guard>>>()?, body))
         });
@@ -319,8 +349,8 @@ impl Elaborator {
     }
 
     fn misplaced_transpose(&mut self, r: &Reference, span: Span) -> super::Skip {
-        let entity = self.full_name(&r.name).ok().and_then(|full| self.names.get(&full).copied());
-        if let Some((Entity::Value(id), _)) = entity
+        let Ok((entity, _)) = self.lookup(&r.name, "matrix") else { return super::Skip };
+        if let Entity::Value(id) = entity
             && matches!(self.out.program.value(id).ty.kind, Kind::Matrix { .. })
         {
             return self.misplaced_matrix(&format!("{}'", r.name.base), span);

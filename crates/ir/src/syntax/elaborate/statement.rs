@@ -8,10 +8,12 @@ use crate::expr::{Expr as Node, ExprId};
 use crate::id::Id;
 use crate::index::{Guard, Index};
 use crate::number::{Number, Power, print as print_number};
-use crate::program::{Axis, Dim, Instr, Kind, Law as CoreLaw, Operand, Type, Value, ValueId, WidthClass, symbol_of};
+use crate::program::{
+    Axis, Dim, Instr, Kind, Law as CoreLaw, Operand, Scale, Type, Value, ValueId, WidthClass, symbol_of,
+};
 use crate::syntax::ast::{
-    Binder, Body, Definition, Dimension, Entries, Expr, ExprKind, Ident, Integer, Law, LoopRange, Operator, Reference,
-    Setting, SettingKey, Span, StackItems,
+    Binder, Body, Cross, Definition, Dimension, Entries, Expr, ExprKind, Ident, Integer, Law, LoopRange, Operator,
+    Reference, Setting, SettingKey, Span, StackItems,
 };
 use crate::syntax::lift::{default_parameter, mentions_from, second_names};
 
@@ -135,6 +137,7 @@ impl Elaborator {
             self.poisoned.insert(d.name.base.clone());
             return;
         };
+        self.holes = 0;
         if self.try_definition(d, &name).is_err() {
             let next = ValueId::new(self.out.program.values.len());
             self.out.spans.mentions.retain(|(value, _), _| *value != next);
@@ -192,6 +195,9 @@ impl Elaborator {
         }
         let id = ValueId::new(self.out.program.values.len());
         self.declare(name, d.name.span, Entity::Value(id))?;
+        if 0 < self.holes {
+            self.out.spans.holed.insert(id);
+        }
         let ty = Type { kind, family };
         self.out.program.values.push(Value { name: name.to_owned(), index_names, ty, instr });
         self.out.spans.values.push(d.name.span.into());
@@ -255,6 +261,17 @@ impl Elaborator {
             Some((rows, cols)) => (self.dimension(rows), self.dimension(cols)),
             None => (Ok(n), Ok(n)),
         };
+        let variance = match self.matrix_variance(law) {
+            Ok(variance) => variance,
+            Err(Skip) => {
+                self.hole()?;
+                Scale::constant(Number::zero())
+            }
+        };
+        Ok(Defined { kind: Kind::Matrix { rows: rows?, cols: cols? }, instr: Instr::Matrix { variance } })
+    }
+
+    fn matrix_variance(&mut self, law: &Law) -> Elaborate<Scale> {
         let mean = self.number(&law.mean)?;
         if !mean.is_zero() {
             let problem =
@@ -270,7 +287,7 @@ impl Elaborator {
         }
         let variance = self.scale(&law.covariance)?;
         self.variance_sign(&variance.coefficient, law.covariance.span)?;
-        Ok(Defined { kind: Kind::Matrix { rows: rows?, cols: cols? }, instr: Instr::Matrix { variance } })
+        Ok(variance)
     }
 
     fn variance_sign(&mut self, variance: &Number, span: Span) -> Elaborate<()> {
@@ -301,43 +318,53 @@ impl Elaborator {
         }
         let mut cross = Vec::new();
         for entry in &law.cross {
-            let (entity, full) = self.lookup(&entry.with, "initial vector")?;
-            let Entity::Value(with) = entity else {
-                let problem = Diagnostic::new(
-                    "covariance-with",
-                    format!("`{full}` is {}, not an initial vector", entity.describe()),
-                    entry.with.span.into(),
-                );
-                return Err(self.report(problem));
-            };
-            self.mention(Target::Value(symbol_of(with)), entry.with.span);
-            let axes = self.out.program.value(with).ty.family.clone();
-            if entry.binders.len() != axes.len() {
-                let problem = Diagnostic::new(
-                    "index-count",
-                    format!("`{full}` has {} indices, but {} are given", axes.len(), entry.binders.len()),
-                    entry.with.span.into(),
-                )
-                .label("each axis of the other family needs a variable here");
-                return Err(self.report(problem));
-            }
-            let mut all = scope.clone();
-            for (binder, axis) in entry.binders.iter().zip(axes) {
-                if all.variables.iter().any(|v| v.name == binder.text) {
-                    let problem = Diagnostic::new(
-                        "duplicate-index",
-                        format!("the index variable `{}` is already in use", binder.text),
-                        binder.span.into(),
-                    )
-                    .label("introduced again here")
-                    .help(format!("the indices of `{full}` are new variables: write `{}'`", binder.text));
-                    return Err(self.report(problem));
+            match self.cross(entry, scope) {
+                Ok(found) => cross.push(found),
+                Err(Skip) => {
+                    self.hole()?;
                 }
-                self.push_variable(binder.text.clone(), axis, &mut all);
             }
-            cross.push((with, self.expr(&entry.value, &mut all)?));
         }
         Ok(CoreLaw { mean, covariance, cross })
+    }
+
+    /// The covariance with another family.
+    fn cross(&mut self, entry: &Cross, scope: &Scope) -> Elaborate<(ValueId, ExprId)> {
+        let (entity, full) = self.lookup(&entry.with, "initial vector")?;
+        let Entity::Value(with) = entity else {
+            let problem = Diagnostic::new(
+                "covariance-with",
+                format!("`{full}` is {}, not an initial vector", entity.describe()),
+                entry.with.span.into(),
+            );
+            return Err(self.report(problem));
+        };
+        self.mention(Target::Value(symbol_of(with)), entry.with.span);
+        let axes = self.out.program.value(with).ty.family.clone();
+        if entry.binders.len() != axes.len() {
+            let problem = Diagnostic::new(
+                "index-count",
+                format!("`{full}` has {} indices, but {} are given", axes.len(), entry.binders.len()),
+                entry.with.span.into(),
+            )
+            .label("each axis of the other family needs a variable here");
+            return Err(self.report(problem));
+        }
+        let mut all = scope.clone();
+        for (binder, axis) in entry.binders.iter().zip(axes) {
+            if all.variables.iter().any(|v| v.name == binder.text) {
+                let problem = Diagnostic::new(
+                    "duplicate-index",
+                    format!("the index variable `{}` is already in use", binder.text),
+                    binder.span.into(),
+                )
+                .label("introduced again here")
+                .help(format!("the indices of `{full}` are new variables: write `{}'`", binder.text));
+                return Err(self.report(problem));
+            }
+            self.push_variable(binder.text.clone(), axis, &mut all);
+        }
+        Ok((with, self.expr(&entry.value, &mut all)?))
     }
 
     fn parameter(&mut self, id: ValueId, trained: &Trained<'_>) {
@@ -382,7 +409,16 @@ impl Elaborator {
     }
 
     fn constant(&mut self, dim: &Dimension, table: &Reference, scope: &Scope) -> Elaborate<Defined> {
-        let dim = self.dimension(dim)?;
+        let dim = self.dimension(dim);
+        let instr = match self.coordinates(table, scope) {
+            Ok(instr) => instr,
+            Err(Skip) => Instr::Map(self.hole()?),
+        };
+        Ok(Defined { kind: Kind::Vector(dim?), instr })
+    }
+
+    /// The rows of a table as vectors.
+    fn coordinates(&mut self, table: &Reference, scope: &Scope) -> Elaborate<Instr> {
         let (entity, full) = self.lookup(&table.name, "table")?;
         let Entity::Table(id) = entity else {
             let problem = Diagnostic::new(
@@ -401,18 +437,21 @@ impl Elaborator {
         };
         let indices = self.indices(table, &full, rows, scope)?;
         self.mention(Target::Table(id), table.span);
-        Ok(Defined { kind: Kind::Vector(dim), instr: Instr::Constant(id, indices) })
+        Ok(Instr::Constant(id, indices))
     }
 
     /// A matrix product or a coordinatewise function.
     fn plain(&mut self, dim: Option<&Dimension>, value: &Expr, scope: &mut Scope) -> Elaborate<Defined> {
-        let annotated = dim.map(|dim| self.dimension(dim)).transpose()?;
+        let annotated = dim.map(|dim| self.dimension(dim)).transpose();
         if let Some(product) = self.product(value, scope)? {
-            let kind = annotated.map_or(product.kind, Kind::Vector);
+            let kind = annotated?.map_or(product.kind, Kind::Vector);
             return Ok(Defined { kind, instr: product.instr });
         }
         let e = self.expr(value, scope)?;
-        let Some(dim) = annotated.or_else(|| self.out.program.expr_dim(e)) else {
+        let Some(dim) = annotated?.or_else(|| self.out.program.expr_dim(e)) else {
+            if 0 < self.holes {
+                return Err(Skip);
+            }
             let problem = Diagnostic::new("no-vector", "no vector is mentioned", value.span.into())
                 .label("of what dimension is this?")
                 .help("write `scalar s = ...` for a scalar, or `s : n = ...` for a constant vector");
@@ -435,9 +474,31 @@ impl Elaborator {
         let known = self.full_name(&left.name).ok().and_then(|full| self.names.get(&full).copied());
         let Some((Entity::Value(id), _)) = known else { return Ok(None) };
         let Kind::Matrix { rows, cols } = self.out.program.value(id).ty.kind else { return Ok(None) };
-        let name = self.out.program.value(id).name.clone();
         let [(Operator::Mul, operand)] = rest else { return Ok(None) };
+        let dim = if transposed { cols } else { rows };
+        let instr = match self.product_of(id, left, transposed, operand, scope) {
+            Ok(instr) => {
+                self.mention(Target::Value(symbol_of(id)), first.span);
+                instr
+            }
+            Err(Skip) => Instr::Map(self.hole()?),
+        };
+        Ok(Some(Defined { kind: Kind::Vector(dim), instr }))
+    }
+
+    /// The product of a matrix with a vector.
+    fn product_of(
+        &mut self,
+        id: ValueId,
+        left: &Reference,
+        transposed: bool,
+        operand: &Expr,
+        scope: &Scope,
+    ) -> Elaborate<Instr> {
+        let name = self.out.program.value(id).name.clone();
         let ExprKind::Reference(right) = &operand.kind else {
+            // What is wrong inside the operand is said as well.
+            self.expr(operand, &mut scope.clone())?;
             let problem =
                 Diagnostic::new("matmul-operand", format!("`{name}` multiplies an expression"), operand.span.into())
                     .label("expected the name of a vector")
@@ -462,14 +523,12 @@ impl Elaborator {
         let left_indices = self.indices(left, &name, &matrix_axes, scope);
         let right_indices = self.indices(right, &full, &vector_axes, scope);
         let (left_indices, right_indices) = (left_indices?, right_indices?);
-        self.mention(Target::Value(symbol_of(id)), first.span);
         self.mention(Target::Value(symbol_of(vector)), right.span);
-        let instr = Instr::MatMul {
+        Ok(Instr::MatMul {
             matrix: Operand { value: id, indices: left_indices },
             transposed,
             vector: Operand { value: vector, indices: right_indices },
-        };
-        Ok(Some(Defined { kind: Kind::Vector(if transposed { cols } else { rows }), instr }))
+        })
     }
 
     /// `stack x[t, ...] = x@0, x@1`: members along the first axis.
