@@ -39,6 +39,10 @@ pub(crate) struct ShowArgs {
     /// Without the explanation of the symbols
     #[arg(long, requires = "draw")]
     no_legend: bool,
+    /// Width in pixels after which a picture goes on in a row below (SVG only)
+    #[arg(long, value_name = "PIXELS", default_value_t = DrawOptions::default().width, requires = "draw",
+          value_parser = clap::value_parser!(u32).range(100..))]
+    page_width: u32,
     /// Write to a file instead of the standard output
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -77,7 +81,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         args.source.items()?.into_iter().map(|item| transform(item, args)).collect::<anyhow::Result<Vec<_>>>()?;
     let text = if let Some(format) = args.draw {
         let programs: Vec<&Program> = items.iter().map(Item::program).collect();
-        let options = DrawOptions { unroll: false, legend: !args.no_legend };
+        let options = DrawOptions { legend: !args.no_legend, width: args.page_width, ..DrawOptions::default() };
         match format {
             Format::Svg => draw_svg(&programs, &options)?,
             Format::Dot => draw_dot(&programs, &options)?,

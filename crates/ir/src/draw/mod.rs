@@ -10,7 +10,8 @@
 //! | gate | NONLIN, with its function |
 //! | gate with a bar on the side of its output | MOMENT, or a function of scalars |
 //!
-//! A node with a shadow is a family. The computation runs from left to right.
+//! A node with a shadow is a family. The computation runs from left to right, and where it is wider than
+//! a page, in rows: an arrow leaves a row, and the next one begins with the names of what it goes on with.
 //!
 //! [`draw_svg`] lays the graph out by itself (Sugiyama: layers by longest path, long edges as chains of dummies,
 //! barycentre sweeps, least-squares coordinates); [`draw_dot`] writes it for those who have Graphviz. The same program
@@ -31,6 +32,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bands;
 mod diagram;
 mod dot;
 mod layers;
@@ -55,11 +57,13 @@ pub struct DrawOptions {
     pub unroll: bool,
     /// An explanation of the symbols below the picture (SVG only).
     pub legend: bool,
+    /// Pixels after which a picture goes on in a row below (SVG only).
+    pub width: u32,
 }
 
 impl Default for DrawOptions {
     fn default() -> Self {
-        Self { unroll: false, legend: true }
+        Self { unroll: false, legend: true, width: 1200 }
     }
 }
 

@@ -29,7 +29,6 @@ pub(super) struct Placed {
     /// Left and right side of each layer.
     pub(super) columns: Vec<(f64, f64)>,
     pub(super) width: f64,
-    pub(super) height: f64,
 }
 
 /// The width of a node, with its label.
@@ -108,7 +107,6 @@ pub(super) fn place(diagram: &Diagram, limit: usize) -> Result<Placed, DrawError
     let top = (0..y.len()).map(|s| y[s] - extent(s).0).fold(f64::INFINITY, f64::min);
     let top = if top.is_finite() { top } else { 0.0 };
     y.iter_mut().for_each(|y| *y -= top);
-    let height = (0..y.len()).map(|s| y[s] + extent(s).1).fold(0.0, f64::max);
 
     // A gap between layers is wide enough for its steepest edge to be drawn without a fold.
     let mut steepest = vec![0.0_f64; layered.n_layers];
@@ -128,7 +126,7 @@ pub(super) fn place(diagram: &Diagram, limit: usize) -> Result<Placed, DrawError
         x += width + (18.0 + 0.12 * steep).min(70.0);
     }
     let width = columns.last().map_or(0.0, |c| c.1);
-    Ok(Placed { layered, y, columns, width, height })
+    Ok(Placed { layered, y, columns, width })
 }
 
 /// Takes out bends that need not be: a long edge runs level as far as there is room, and a node that follows a single

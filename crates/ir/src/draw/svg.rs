@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::DrawOptions;
+use super::bands::{Band, bands, name};
 use super::diagram::{Diagram, Node, Shape};
 use super::layers::Spot;
 use super::place::{CHARACTER, LINE, Placed, RADIUS, node_extent, node_width};
@@ -11,6 +12,8 @@ use super::place::{CHARACTER, LINE, Placed, RADIUS, node_extent, node_width};
 const MARGIN: f64 = 16.0;
 /// Space below a picture.
 const BELOW: f64 = 26.0;
+/// Space between the rows of a picture.
+const BETWEEN: f64 = 34.0;
 
 const STYLE: &str = "\
 .netsor { --ink: var(--netsor-ink, #1b1f24); --paper: var(--netsor-paper, #ffffff); --quiet: var(--netsor-quiet, #5b6470); color: var(--ink); \
@@ -35,11 +38,14 @@ pub(super) fn write(drawn: &[(&Diagram, Placed)], options: &DrawOptions) -> Stri
     let titled = 1 < drawn.len();
     let legend_width: f64 = LEGEND.iter().map(|(_, text)| legend_entry(text)).sum();
     // A legend that does not fit into one line takes two columns a line.
-    let inner = drawn.iter().map(|(_, p)| p.width).fold(if options.legend { 330.0 } else { 0.0 }, f64::max);
+    let rows_of = |(diagram, placed): &(&Diagram, Placed)| bands(diagram, placed, f64::from(options.width));
+    let all: Vec<Vec<Band>> = drawn.iter().map(rows_of).collect();
+    let least = if options.legend { 330.0 } else { 0.0 };
+    let inner = all.iter().flatten().map(|band| band.width).fold(least, f64::max);
     let rows = if options.legend { (legend_width / inner).ceil().max(1.0) } else { 0.0 };
     let mut body = String::new();
     let mut y = MARGIN;
-    for (diagram, placed) in drawn {
+    for ((diagram, placed), bands) in drawn.iter().zip(&all) {
         if titled {
             let _ = writeln!(
                 body,
@@ -49,10 +55,14 @@ pub(super) fn write(drawn: &[(&Diagram, Placed)], options: &DrawOptions) -> Stri
             );
             y += 28.0;
         }
-        let _ = writeln!(body, "<g transform=\"translate({MARGIN} {y:.1})\">");
-        picture(&mut body, diagram, placed);
-        body.push_str("</g>\n");
-        y += placed.height + BELOW;
+        for (k, band) in bands.iter().enumerate() {
+            y += if k == 0 { 0.0 } else { BETWEEN };
+            let _ = writeln!(body, "<g transform=\"translate({MARGIN} {:.1})\">", y - band.y.0);
+            picture(&mut body, diagram, placed, band);
+            body.push_str("</g>\n");
+            y += band.y.1 - band.y.0;
+        }
+        y += BELOW;
     }
     if options.legend {
         y += legend(&mut body, inner, y, rows);
@@ -67,15 +77,20 @@ pub(super) fn write(drawn: &[(&Diagram, Placed)], options: &DrawOptions) -> Stri
     )
 }
 
-fn picture(out: &mut String, diagram: &Diagram, placed: &Placed) {
+fn picture(out: &mut String, diagram: &Diagram, placed: &Placed, band: &Band) {
     let layered = &placed.layered;
-    let column = |spot: usize| placed.columns[layered.layer[spot]];
+    let column = |spot: usize| {
+        let (left, right) = placed.columns[layered.layer[spot]];
+        (left + band.shift, right + band.shift)
+    };
     let centre = |spot: usize| (column(spot).0 + column(spot).1) / 2.0;
-    for segment in &layered.segments {
+    let entered = |spot: usize| !band.layers.contains(&layered.layer[spot]);
+    for segment in layered.segments.iter().filter(|s| !entered(s.to)) {
         let (y0, y1) = (placed.y[segment.from], placed.y[segment.to]);
-        let x0 = match layered.spots[segment.from] {
-            Spot::Node(node) => centre(segment.from) + reach(&diagram.nodes[node]),
-            Spot::Dummy(_) => column(segment.from).0,
+        let (x0, right) = match layered.spots[segment.from] {
+            _ if entered(segment.from) => entry_end(diagram, placed, segment.from),
+            Spot::Node(node) => (centre(segment.from) + reach(&diagram.nodes[node]), column(segment.from).1),
+            Spot::Dummy(_) => column(segment.from),
         };
         let (x1, arrow) = match layered.spots[segment.to] {
             Spot::Node(node) => {
@@ -84,7 +99,7 @@ fn picture(out: &mut String, diagram: &Diagram, placed: &Placed) {
             }
             Spot::Dummy(_) => (column(segment.to).0, false),
         };
-        let (bend0, bend1) = (column(segment.from).1.max(x0), column(segment.to).0.min(x1));
+        let (bend0, bend1) = (right.max(x0), column(segment.to).0.min(x1));
         let middle = (bend0 + bend1) / 2.0;
         let class = if segment.dashed { "line dashed" } else { "line" };
         let _ = writeln!(
@@ -92,14 +107,43 @@ fn picture(out: &mut String, diagram: &Diagram, placed: &Placed) {
             "<path class=\"{class}\" d=\"M{x0:.1} {y0:.1}H{bend0:.1}C{middle:.1} {y0:.1} {middle:.1} {y1:.1} {bend1:.1} {y1:.1}H{x1:.1}\"/>"
         );
         if arrow {
-            let _ = writeln!(out, "<path class=\"arrow\" d=\"M{x1:.1} {y1:.1}l-6.5 -3.2v6.4z\"/>");
+            arrowhead(out, x1, y1);
         }
     }
+    for &spot in &band.entries {
+        let _ = writeln!(
+            out,
+            "<text class=\"legend\" x=\"0\" y=\"{:.1}\">{}</text>",
+            placed.y[spot] + 4.5,
+            escape(name(diagram, placed, spot))
+        );
+    }
+    for &spot in &band.exits {
+        let from = match layered.spots[spot] {
+            Spot::Node(node) => centre(spot) + reach(&diagram.nodes[node]),
+            Spot::Dummy(_) => column(spot).0,
+        };
+        let (y, tip) = (placed.y[spot], column(spot).1.max(from) + 26.0);
+        let _ = writeln!(out, "<path class=\"line\" d=\"M{from:.1} {y:.1}H{tip:.1}\"/>");
+        arrowhead(out, tip, y);
+    }
     for (spot, kind) in layered.spots.iter().enumerate() {
-        if let Spot::Node(node) = kind {
+        if let Spot::Node(node) = kind
+            && !entered(spot)
+        {
             draw_node(out, &diagram.nodes[*node], centre(spot), placed.y[spot]);
         }
     }
+}
+
+/// Where the edge of a value that enters a row begins, after its name.
+fn entry_end(diagram: &Diagram, placed: &Placed, spot: usize) -> (f64, f64) {
+    let end = name(diagram, placed, spot).chars().count() as f64 * CHARACTER + 4.0;
+    (end, end)
+}
+
+fn arrowhead(out: &mut String, x: f64, y: f64) {
+    let _ = writeln!(out, "<path class=\"arrow\" d=\"M{x:.1} {y:.1}l-6.5 -3.2v6.4z\"/>");
 }
 
 /// Half the width of the node itself, without a label beside it.

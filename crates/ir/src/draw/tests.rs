@@ -116,7 +116,7 @@ fn odd_programs_are_drawn() {
     assert!(drawn("program empty {}", &DrawOptions::default()).contains("empty"));
     let family = "program p {\n  axis i = 3\n  vector a[i] ~ N(0, 1)\n  x[i] = relu(a[i])\n}";
     assert!(drawn(family, &DrawOptions::default()).contains("x[i]"));
-    let unrolled = drawn(family, &DrawOptions { unroll: true, legend: false });
+    let unrolled = drawn(family, &DrawOptions { unroll: true, legend: false, ..DrawOptions::default() });
     assert!(unrolled.contains("x@2") && !unrolled.contains("Nonlin"));
 }
 
@@ -125,4 +125,43 @@ fn too_large_is_an_error() {
     let items = parse("program p {\n  vector a ~ N(0, 1)\n  x = relu(a)\n}").unwrap();
     let diagram = Diagram::new(items[0].item.program());
     assert!(matches!(place::place(&diagram, 2), Err(DrawError::TooLarge { needed: 3, limit: 2, .. })));
+}
+
+/// A deep network is cut into rows: each fits, nothing is lost, and what leaves a row enters the next.
+#[test]
+fn deep_networks_go_on_in_the_next_row() {
+    let source = "network deep {
+  data xi : 2
+  param U : n x 2 ~ N(0, 1/2)
+  param v : n x 1 ~ N(0, 1/n)
+  h@0 = U * xi
+  for l in 1..=10 {
+    param W@l : n x n ~ N(0, 2/n)
+    x@l = relu(h@(l-1) + h@0)
+    h@l = W@l * x@l
+  }
+  output f = v' * h@10
+}";
+    let item = parse(source).unwrap().remove(0).item;
+    let diagram = Diagram::new(item.program());
+    let placed = place::place(&diagram, LIMIT).unwrap();
+    let rows = bands::bands(&diagram, &placed, 800.0);
+    assert!(2 < rows.len());
+    let layers: Vec<usize> = rows.iter().flat_map(|row| row.layers.clone()).collect();
+    assert_eq!(layers, (0..placed.columns.len()).collect::<Vec<_>>());
+    assert!(rows.iter().all(|row| row.width <= 800.0));
+    for pair in rows.windows(2) {
+        assert_eq!(pair[0].exits, pair[1].entries);
+        let names: Vec<&str> = pair[1].entries.iter().map(|&spot| bands::name(&diagram, &placed, spot)).collect();
+        assert!(names.contains(&"h@0"), "the residual connections pass through every cut: {names:?}");
+    }
+    let narrow = DrawOptions { width: 800, ..DrawOptions::default() };
+    let svg = drawn(source, &narrow);
+    let width: f64 = svg.split('"').nth(5).unwrap().parse().unwrap();
+    assert!(width <= 800.0 + 32.0, "{width}");
+    assert_eq!(svg.matches("<title>").count(), 1 + diagram.nodes.len());
+    // Narrower than any layer: one column a row, and no endless loop.
+    let least = DrawOptions { width: 1, ..DrawOptions::default() };
+    assert_eq!(drawn(source, &least).matches("<title>").count(), 1 + diagram.nodes.len());
+    assert_eq!(bands::bands(&diagram, &placed, 1e6).len(), 1);
 }

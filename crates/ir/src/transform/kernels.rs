@@ -25,6 +25,8 @@ pub struct Kernels {
     pub program: Program,
     /// One entry an output.
     pub outputs: Vec<OutputKernels>,
+    /// One entry for each pair of different outputs in the order of their definitions; only [`joint_kernels`] has any.
+    pub between: Vec<CrossKernels>,
     /// The adjoints behind the kernels, one entry an output.
     pub adjoints: Vec<OutputAdjoint>,
 }
@@ -46,59 +48,128 @@ pub struct OutputKernels {
     pub nngp_reason: Option<TransformError>,
 }
 
+/// The kernels between two outputs `f` and `g`: families `K[i, c, i', c']` over the indices of `f`, then those of `g`.
+///
+/// The tangent kernel is `<grad f, grad g>`: by how much a step of training on `g` moves `f`.
+#[derive(Clone, Debug)]
+pub struct CrossKernels {
+    /// The outputs of the first and of the second half of the indices.
+    pub outputs: (ValueId, ValueId),
+    /// The axes of both halves, with primes on the names of the second.
+    pub indices: Vec<(String, Id<Axis>)>,
+    /// The tangent kernel, summed over trained parameters and weighted by their rates.
+    pub ntk: ValueId,
+    /// The share of each trained parameter.
+    pub ntk_parts: BTreeMap<ValueId, ValueId>,
+    /// The covariance of the two outputs at initialisation, if both are sums of readouts.
+    pub nngp: Option<ValueId>,
+    /// Why there is no `nngp`, if there is none.
+    pub nngp_reason: Option<TransformError>,
+}
+
 /// The kernels of every output of the network.
 pub fn kernels(network: &Network) -> Result<Kernels, TransformError> {
     let Backprop { mut program, outputs } = backprop(network, Seed::Components)?;
     let mut moments = Moments::default();
     let mut result = Vec::new();
     for adjoint in &outputs {
-        let name = network.program.value(adjoint.output).name.clone();
+        let name = &network.program.value(adjoint.output).name;
         let suffix = if outputs.len() == 1 { String::new() } else { format!("_{name}") };
-        let indices = adjoint.seeds.clone();
-        let family = doubled(&indices);
-        let family: Vec<(&str, Id<Axis>)> = family.iter().map(|(n, a)| (n.as_str(), *a)).collect();
-        let mut ntk_parts = BTreeMap::new();
-        let mut all = Vec::new();
-        for parameter in network.parameters.iter().filter(|p| p.trained) {
-            let gradients: Vec<&Gradient> =
-                adjoint.gradients.iter().filter(|g| g.parameter == parameter.value).collect();
-            let mut terms = Vec::new();
-            for first in &gradients {
-                for second in &gradients {
-                    let product = moments.inner_product(&mut program, first, second, indices.len() as u32);
-                    // Term by term, so that the powers of the width cancel where they can be seen to.
-                    let rate = scale(&mut program, &parameter.rate());
-                    terms.push(program.exprs.mul(rate, product));
-                }
-            }
-            let share = program.exprs.add_all(terms);
-            let stem = format!("ntk{suffix}_{}", network.program.value(parameter.value).name);
-            let stem = program.unused_name(&stem);
-            let part = program.scalar(&stem, &family, share);
-            ntk_parts.insert(parameter.value, part);
-            let own: Vec<Index> = (0..family.len() as u32).map(Index::Var).collect();
-            all.push(program.member(part, &own));
-        }
-        let total = program.exprs.add_all(all);
-        let name = program.unused_name(&format!("ntk{suffix}"));
-        let ntk = program.scalar(&name, &family, total);
-        let covariance = output_covariance(network, &mut program, &mut moments, adjoint.output, &indices);
-        let (nngp, nngp_reason) = match covariance {
-            Ok(expr) => {
-                let name = program.unused_name(&format!("nngp{suffix}"));
-                (Some(program.scalar(&name, &family, expr)), None)
-            }
-            Err(reason) => (None, Some(reason)),
-        };
-        result.push(OutputKernels { output: adjoint.output, indices, ntk, ntk_parts, nngp, nngp_reason });
+        let found = between(network, &mut program, &mut moments, (adjoint, adjoint), &suffix);
+        let CrossKernels { ntk, ntk_parts, nngp, nngp_reason, .. } = found;
+        let (output, indices) = (adjoint.output, adjoint.seeds.clone());
+        result.push(OutputKernels { output, indices, ntk, ntk_parts, nngp, nngp_reason });
     }
-    Ok(Kernels { program, outputs: result, adjoints: outputs })
+    Ok(Kernels { program, outputs: result, between: Vec::new(), adjoints: outputs })
 }
 
-/// The index names once more with a prime each.
-fn doubled(indices: &[(String, Id<Axis>)]) -> Vec<(String, Id<Axis>)> {
-    let mut all = indices.to_vec();
-    for (name, axis) in indices {
+/// The kernels of every output, and those between every two.
+///
+/// ```
+/// use netsor_ir::syntax::parse_network;
+/// use netsor_ir::transform::joint_kernels;
+///
+/// let network = parse_network("
+/// network two {
+///   data xi : 3
+///   param U : n x 3 ~ N(0, 1/3)
+///   param v : n x 1 ~ N(0, 1/n)
+///   g = U * xi
+///   output f = v' * g
+///   x = tanh(g)
+///   output e = v' * x
+/// }")?;
+/// let kernels = joint_kernels(&network)?;
+/// let text = netsor_ir::syntax::print_program(&kernels.program);
+/// assert!(text.contains("scalar nngp_f_e = m_g_x"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn joint_kernels(network: &Network) -> Result<Kernels, TransformError> {
+    let mut kernels = kernels(network)?;
+    let mut moments = Moments::of(&kernels.program);
+    for (k, first) in kernels.adjoints.iter().enumerate() {
+        for second in &kernels.adjoints[k + 1..] {
+            let [a, b] = [first, second].map(|adjoint| network.program.value(adjoint.output).name.as_str());
+            let suffix = format!("_{a}_{b}");
+            kernels.between.push(between(network, &mut kernels.program, &mut moments, (first, second), &suffix));
+        }
+    }
+    Ok(kernels)
+}
+
+/// The kernels between two outputs, which may be one.
+fn between(
+    network: &Network,
+    program: &mut Program,
+    moments: &mut Moments,
+    (first, second): (&OutputAdjoint, &OutputAdjoint),
+    suffix: &str,
+) -> CrossKernels {
+    let indices = beside(&first.seeds, &second.seeds);
+    let family: Vec<(&str, Id<Axis>)> = indices.iter().map(|(n, a)| (n.as_str(), *a)).collect();
+    let halves = (first.seeds.len() as u32, second.seeds.len() as u32);
+    let mut ntk_parts = BTreeMap::new();
+    let mut all = Vec::new();
+    for parameter in network.parameters.iter().filter(|p| p.trained) {
+        let of = |adjoint: &OutputAdjoint| -> Vec<Gradient> {
+            adjoint.gradients.iter().filter(|g| g.parameter == parameter.value).cloned().collect()
+        };
+        let (left, right) = (of(first), of(second));
+        let mut terms = Vec::new();
+        for a in &left {
+            for b in &right {
+                let product = moments.inner_product(program, a, b, halves);
+                // Term by term, so that the powers of the width cancel where they can be seen to.
+                let rate = scale(program, &parameter.rate());
+                terms.push(program.exprs.mul(rate, product));
+            }
+        }
+        let share = program.exprs.add_all(terms);
+        let stem = format!("ntk{suffix}_{}", network.program.value(parameter.value).name);
+        let stem = program.unused_name(&stem);
+        let part = program.scalar(&stem, &family, share);
+        ntk_parts.insert(parameter.value, part);
+        let own: Vec<Index> = (0..family.len() as u32).map(Index::Var).collect();
+        all.push(program.member(part, &own));
+    }
+    let total = program.exprs.add_all(all);
+    let name = program.unused_name(&format!("ntk{suffix}"));
+    let ntk = program.scalar(&name, &family, total);
+    let outputs = (first.output, second.output);
+    let (nngp, nngp_reason) = match output_covariance(network, program, moments, outputs, halves) {
+        Ok(expr) => {
+            let name = program.unused_name(&format!("nngp{suffix}"));
+            (Some(program.scalar(&name, &family, expr)), None)
+        }
+        Err(reason) => (None, Some(reason)),
+    };
+    CrossKernels { outputs, indices, ntk, ntk_parts, nngp, nngp_reason }
+}
+
+/// The names of the first half of the indices, then those of the second with a prime each.
+fn beside(first: &[(String, Id<Axis>)], second: &[(String, Id<Axis>)]) -> Vec<(String, Id<Axis>)> {
+    let mut all = first.to_vec();
+    for (name, axis) in second {
         let mut name = format!("{name}'");
         while all.iter().any(|(taken, _)| *taken == name) {
             name.push('\'');
@@ -168,11 +239,17 @@ impl Moments {
     }
 
     /// The inner product of two gradients in the same parameter: the first over the output indices `Var(0..k)`, the
-    /// second over `Var(k..2k)`.
-    fn inner_product(&mut self, program: &mut Program, first: &Gradient, second: &Gradient, k: u32) -> ExprId {
+    /// second over `Var(k..k + l)`, where `k, l` are `halves`.
+    fn inner_product(
+        &mut self,
+        program: &mut Program,
+        first: &Gradient,
+        second: &Gradient,
+        (k, l): (u32, u32),
+    ) -> ExprId {
         // Variables of the second gradient are renamed apart: output indices by k, summed ones by a block.
         let apart = |index: Index| match index {
-            Index::Var(v) if v < k => Index::Var(v + k),
+            Index::Var(v) if v < l => Index::Var(v + k),
             Index::Var(v) => Index::Var(v + 1_000_000),
             other => other,
         };
@@ -236,25 +313,28 @@ fn define_gram(program: &mut Program, a: ValueId, b: ValueId) -> ValueId {
     }
 }
 
-/// `Cov(f[J], f[J'])` at initialisation over `Var(0..k)` and `Var(k..2k)`, where `J` is the family's indices and the
-/// component. A readout `f = V'x` whose `V` is used nowhere else has covariance `sigma^2 <x, x'>` (Talk, NNGP); sums of
-/// readouts and of constant-size Gaussian vectors add up.
+/// `Cov(f[J], g[J'])` at initialisation over `Var(0..k)` and `Var(k..k + l)`, where `J` is the family's indices and the
+/// component of the first output, `J'` of the second. A readout `f = V'x` whose `V` is used nowhere else has covariance
+/// `sigma^2 <x, x'>` (Talk, NNGP), also with a readout `g = V'y` by the same `V`; sums of readouts and of constant-size
+/// Gaussian vectors add up, and different ones are independent.
 fn output_covariance(
     network: &Network,
     program: &mut Program,
     moments: &mut Moments,
-    output: ValueId,
-    indices: &[(String, Id<Axis>)],
+    outputs: (ValueId, ValueId),
+    (k, l): (u32, u32),
 ) -> Result<ExprId, TransformError> {
-    let k = indices.len() as u32;
-    let rank = network.program.value(output).ty.family.len() as u32;
+    let rank = |output: ValueId| network.program.value(output).ty.family.len() as u32;
+    let (own_rank, rank) = (rank(outputs.0), rank(outputs.1));
     // Independent components: the indices beyond the family say which.
-    let same_component: Vec<(Index, Index)> = (rank..k).map(|c| (Index::Var(c), Index::Var(k + c))).collect();
-    let mut parts = Vec::new();
-    linear_parts(network, program, output, &mut parts)?;
+    let components = (own_rank..k).zip(rank..l);
+    let same_component: Vec<(Index, Index)> = components.map(|(c, d)| (Index::Var(c), Index::Var(k + d))).collect();
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    linear_parts(network, program, outputs.0, &mut left)?;
+    linear_parts(network, program, outputs.1, &mut right)?;
     let mut terms = Vec::new();
-    for first in &parts {
-        for second in &parts {
+    for first in &left {
+        for second in &right {
             if first.source != second.source {
                 continue;
             }

@@ -27,7 +27,7 @@ pub use cse::{Image, cse, cse_network};
 pub use dce::{dce, dce_network};
 pub use hoist::hoist;
 pub use jets::{Jets, jets};
-pub use kernels::{Kernels, kernels};
+pub use kernels::{Kernels, joint_kernels, kernels};
 pub use parametrize::{Constant, Parametrization, parametrize};
 pub use reduce::{is_reduced, reduce, reduce_network};
 pub use sgd::{Condition, Decay, Loss, Readouts, Sgd, TrainedOutput, Training, unroll_sgd};

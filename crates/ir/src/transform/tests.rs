@@ -1,7 +1,8 @@
 //! Snapshots of what the transforms print: read them as the mathematics they should be.
 
 use super::{
-    Direction, DirectionMode, Seed, Tangents, backprop, is_reduced, kernels, reduce, reduce_network, unroll_network,
+    Direction, DirectionMode, Seed, Tangents, backprop, is_reduced, joint_kernels, kernels, reduce, reduce_network,
+    unroll_network,
 };
 use crate::network::Network;
 use crate::syntax::{parse_network, print_network, print_program};
@@ -40,6 +41,54 @@ fn kernels_of_an_mlp() {
 fn kernels_with_a_matrix_and_its_transpose() {
     let network = example("tied");
     insta::assert_snapshot!(added(&network, &kernels(&network).unwrap().program));
+}
+
+/// `f` and `e` share the readout `v`, so that they are correlated; `d` has another one and is not. Outputs of several
+/// components are alike in the component.
+#[test]
+fn kernels_between_outputs() {
+    let network = parse_network(
+        "network heads {
+          axis i = 2
+          data xi[i] : 2
+          param U : n x 2 ~ N(0, 1/2)
+          param v : n x 3 ~ N(0, 1/n)
+          param w : n x 1 ~ N(0, 1/n)
+          g[i] = U * xi[i]
+          x[i] = tanh(g[i])
+          output f[i] = v' * x[i]
+          output e = v' * g[0]
+          output d[i] = w' * x[i]
+        }",
+    )
+    .unwrap();
+    let joint = joint_kernels(&network).unwrap();
+    let names = |id| joint.program.value(id).name.as_str();
+    let pairs: Vec<(&str, &str)> = joint.between.iter().map(|b| (names(b.outputs.0), names(b.outputs.1))).collect();
+    assert_eq!(pairs, [("f", "e"), ("f", "d"), ("e", "d")]);
+    verify_program(joint.program.clone()).unwrap();
+    let text = print_program(&joint.program);
+    let wanted = ["ntk_f_e", "nngp_f_e", "ntk_f_d", "nngp_f_d", "ntk_e_d_U", "nngp_e_d"];
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("scalar ") && wanted.iter().any(|name| line.contains(name)))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    scalar ntk_f_e_U[i, f_component, f_component'] = sum i' m_df_g_de_g[i, f_component, i', f_component'] * m_xi_xi[i, i']
+    scalar ntk_f_e_v[i, f_component, f_component'] = 3 * (m_g_x[0, i] * m_df_f_de_e[i, f_component, f_component'])
+    scalar ntk_f_e_w[i, f_component, f_component'] = 0
+    scalar ntk_f_e[i, f_component, f_component'] = ntk_f_e_U[i, f_component, f_component'] + ntk_f_e_v[i, f_component, f_component'] + ntk_f_e_w[i, f_component, f_component']
+    scalar nngp_f_e[i, f_component, f_component'] = sum [f_component' = f_component] m_g_x[0, i]
+    scalar ntk_f_d_U[i, f_component, i'] = m_df_g_dd_g[i, f_component, i'] * m_xi_xi[i, i']
+    scalar ntk_f_d_v[i, f_component, i'] = 0
+    scalar ntk_f_d_w[i, f_component, i'] = 0
+    scalar ntk_f_d[i, f_component, i'] = ntk_f_d_U[i, f_component, i'] + ntk_f_d_v[i, f_component, i'] + ntk_f_d_w[i, f_component, i']
+    scalar nngp_f_d[i, f_component, i'] = 0
+    scalar ntk_e_d_U[f_component, i'] = sum i m_de_g_dd_g[i, f_component, i'] * m_xi_xi[i, i']
+    scalar ntk_e_d[f_component, i'] = ntk_e_d_U[f_component, i'] + ntk_e_d_v[f_component, i'] + ntk_e_d_w[f_component, i']
+    scalar nngp_e_d[f_component, i'] = 0
+    ");
 }
 
 #[test]
