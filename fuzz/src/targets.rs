@@ -142,7 +142,11 @@ fn csv(bytes: &[u8]) {
         2 => Columns::Values(vec![Column::Index(0), Column::Last]),
         _ => Columns::Values(vec![Column::Index(usize::from(choice >> 6))]),
     };
-    let Ok(data) = parse_csv("input", rest, &CsvOptions { delimiter, header, target }) else { return };
+    let Ok(data) =
+        parse_csv("input", rest, &CsvOptions { delimiter: Some(delimiter), header, target, ..CsvOptions::default() })
+    else {
+        return;
+    };
     assert!(data.inputs().as_slice().iter().all(|x| x.is_finite()));
     assert_eq!(data.inputs().as_slice().len(), data.inputs().n_rows() * data.inputs().n_cols());
 }

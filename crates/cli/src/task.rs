@@ -15,7 +15,8 @@ use crate::values::data_of;
 /// A data set.
 #[derive(Args)]
 pub(crate) struct DatasetArgs {
-    /// A shipped data set (digits, breast_cancer, wine, iris, diabetes) or a CSV file
+    /// A shipped data set (digits, breast_cancer, wine, iris, diabetes) or a CSV file; its fields are separated by
+    /// commas, semicolons or tabs
     #[arg(long = "on", value_name = "DATA", default_value = "digits")]
     on: String,
     /// Folder of the shipped data sets
@@ -24,6 +25,9 @@ pub(crate) struct DatasetArgs {
     /// Column of a CSV file that is to be predicted, by name or counted from 0; the last one by default
     #[arg(long, value_name = "COLUMN")]
     target: Option<String>,
+    /// Columns of a CSV file that are left out, by name or counted from 0, separated by commas
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    drop: Vec<String>,
     /// The target of a CSV file is a number, not a class
     #[arg(long)]
     regression: bool,
@@ -56,12 +60,14 @@ impl DatasetArgs {
                 let names: Vec<&str> = netsor_data::shipped_names().collect();
                 bail!("--on {}: neither a file nor one of {}", self.on, names.join(", "));
             }
-            let column = match &self.target {
-                None => Column::Last,
-                Some(text) => text.parse().map_or_else(|_| Column::Name(text.clone()), Column::Index),
-            };
+            if path.is_dir() {
+                bail!("--on {}: a folder, expected a CSV file", self.on);
+            }
+            let named = |text: &String| text.parse().map_or_else(|_| Column::Name(text.clone()), Column::Index);
+            let column = self.target.as_ref().map_or(Column::Last, named);
+            let drop = self.drop.iter().map(named).collect();
             let target = if self.regression { Target::Values(vec![column]) } else { Target::Class(column) };
-            let dataset = netsor_data::load_csv(path, &CsvOptions { target, ..CsvOptions::default() })?;
+            let dataset = netsor_data::load_csv(path, &CsvOptions { target, drop, ..CsvOptions::default() })?;
             refuse_numbers_as_classes(&dataset)?;
             dataset
         };

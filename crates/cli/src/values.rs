@@ -105,6 +105,9 @@ impl Array {
             let (shape, numbers) = netsor_data::load_npy_array(path)?;
             return Ok(Self { numbers, shape });
         }
+        if path.extension().is_some_and(|e| e == "npz") {
+            bail!("{text} is an archive of arrays; save the one that is meant by numpy.save, as NPY");
+        }
         let content = source::read(path)?;
         if path.extension().is_some_and(|e| e == "json") {
             return Self::from_json(&content).with_context(|| format!("in {text}"));
@@ -136,11 +139,12 @@ impl Array {
         }
     }
 
-    /// Rows of numbers between commas; a first line without numbers is a head.
+    /// Rows of numbers between commas, semicolons or tabs; a first line without numbers is a head.
     fn from_csv(text: &str) -> anyhow::Result<Self> {
+        let delimiter = char::from(netsor_data::delimiter_of(text.as_bytes()));
         let (mut numbers, mut rows, mut columns) = (Vec::new(), 0, 0);
         for (k, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            let fields: Vec<&str> = line.split(delimiter).map(str::trim).collect();
             if k == 0 && fields.iter().all(|field| field.parse::<f64>().is_err()) {
                 continue;
             }
@@ -209,6 +213,8 @@ mod tests {
         assert_eq!(Array::read("[[1, 2], [3, -4.5]]").unwrap(), array(&[1.0, 2.0, 3.0, -4.5], &[2, 2]));
         assert_eq!(Array::read("2").unwrap(), array(&[2.0], &[]));
         assert_eq!(Array::from_csv("a,b\n1, 2\n\n3,4\n5,6").unwrap().shape, [3, 2]);
+        assert_eq!(Array::from_csv("a;b\n1; 2\n").unwrap(), array(&[1.0, 2.0], &[1, 2]));
+        assert_eq!(Array::from_csv("1\t-2e3\n").unwrap(), array(&[1.0, -2000.0], &[1, 2]));
         for bad in ["1,x\n", "1,inf\n", "1,2\n3\n"] {
             assert!(Array::from_csv(bad).is_err(), "{bad}");
         }

@@ -1,5 +1,10 @@
 //! The binary on the programs in `examples/`: exit codes, JSON, diagnostics.
 
+#[path = "command/inputs.rs"]
+mod inputs;
+#[path = "command/kernels.rs"]
+mod kernels;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -330,9 +335,31 @@ fn training_goes_on_from_its_check_point() {
     // A run that is over has nothing left to do.
     assert_eq!(good(run("4", "cosine", &["--checkpoint", state, "--checkpoint-every", "1"])), whole);
     assert_eq!(good(run("4", "cosine", &["--checkpoint", state])), "");
-    let other = run("4", "linear", &["--checkpoint", state]);
-    let error = bad(&other.iter().map(String::as_str).collect::<Vec<_>>());
+    let refused = |args: Vec<String>| bad(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let error = refused(run("4", "linear", &["--checkpoint", state]));
     assert!(error.contains("belongs to another run"), "{error}");
+    let error = refused(run("6", "cosine", &["--checkpoint", state]));
+    assert!(error.contains("a --schedule is laid over all --epochs"), "{error}");
+}
+
+/// A run that is complete is extended by more epochs: steps at a constant rate, and a flow in parts of the same time.
+#[test]
+fn complete_runs_are_extended() {
+    let folder = tempfile::tempdir().unwrap();
+    let common = ["train", "--on", "iris", "--width", "16", "--n-train", "30", "--warmup", "3", "--json", "--epochs"];
+    let flow = ["train", "--on", "iris", "--width", "8", "--n-train", "20", "--json", "--flow", "--epochs"];
+    for (name, run, first, last) in
+        [("steps", &common[..], &["2"][..], &["5"][..]), ("flow", &flow, &["1", "--time", "1"], &["3", "--time", "3"])]
+    {
+        let state = folder.path().join(name);
+        let kept = ["--checkpoint", state.to_str().unwrap()];
+        let whole = good(&[run, last].concat());
+        let start = good(&[run, first, &kept].concat());
+        let rest = good(&[run, last, &kept].concat());
+        assert_eq!(start + &rest, whole, "{name}");
+        let again = netsor(&[run, first, &kept].concat());
+        assert!(again.stdout.is_empty() && text(&again.stderr).contains("epochs already"), "{name}");
+    }
 }
 
 /// Training stops where it diverges, says where, and leaves the last good state, from which a kernel can be taken.

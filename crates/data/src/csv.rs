@@ -4,15 +4,17 @@ use std::{collections::BTreeMap, path::Path};
 
 use crate::{DataError, Dataset, Labels, Matrix, file::read_file};
 
-/// How to read a table of text. The default: comma, header found by itself, the class in the last column.
+/// How to read a table of text. The default: separator and header found by themselves, the class in the last column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvOptions {
-    /// The byte between fields.
-    pub delimiter: u8,
+    /// The byte between fields; by default a tab or a semicolon if the first line has one, else a comma.
+    pub delimiter: Option<u8>,
     /// Whether the first line names the columns.
     pub header: Header,
     /// What is to be predicted.
     pub target: Target,
+    /// Columns that are left out, as those of names and numbers of rows.
+    pub drop: Vec<Column>,
 }
 
 /// Whether the first line names the columns.
@@ -48,7 +50,7 @@ pub enum Target {
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self { delimiter: b',', header: Header::Auto, target: Target::Class(Column::Last) }
+        Self { delimiter: None, header: Header::Auto, target: Target::Class(Column::Last), drop: Vec::new() }
     }
 }
 
@@ -67,19 +69,58 @@ pub fn load_csv(path: &Path, options: &CsvOptions) -> Result<Dataset, DataError>
 /// # Errors
 /// As [`load_csv`].
 pub fn parse_csv(name: &str, bytes: &[u8], options: &CsvOptions) -> Result<Dataset, DataError> {
-    let table = Table::parse(name, bytes, options.delimiter, options.header)?;
-    match &options.target {
-        Target::Class(column) => {
-            let column = table.find(column)?;
-            let labels = labels_of(name, table.rows.iter().map(|row| row.fields[column].as_str()))?;
-            Dataset::classification(name, table.numbers(|it| it != column)?, labels)
-        }
+    if bytes.starts_with(b"PK\x03\x04") {
+        let problem = "a ZIP archive (NPZ, XLSX), expected text; save its array as NPY or CSV".to_owned();
+        return Err(DataError::Format { name: name.to_owned(), problem });
+    }
+    let delimiter = options.delimiter.unwrap_or_else(|| delimiter_of(bytes));
+    let table = Table::parse(name, bytes, delimiter, options.header)?;
+    let dropped = options.drop.iter().map(|it| table.find(it)).collect::<Result<Vec<_>, _>>()?;
+    let targets = match &options.target {
+        // The last of those that are left.
+        Target::Class(Column::Last) => (0..table.n_cols).rev().find(|it| !dropped.contains(it)).into_iter().collect(),
+        Target::Class(column) => vec![table.find(column)?],
         Target::Values(columns) => {
-            let columns = columns.iter().map(|it| table.find(it)).collect::<Result<Vec<_>, _>>()?;
-            let targets = table.numbers(|it| columns.contains(&it))?;
-            Dataset::regression(name, table.numbers(|it| !columns.contains(&it))?, targets)
+            let last = (0..table.n_cols).rev().find(|it| !dropped.contains(it));
+            let found =
+                |it: &Column| if let (Column::Last, Some(last)) = (it, last) { Ok(last) } else { table.find(it) };
+            columns.iter().map(found).collect::<Result<Vec<_>, _>>()?
+        }
+    };
+    if let Some(both) = targets.iter().find(|it| dropped.contains(it)) {
+        let column = table.header.get(*both).map_or_else(|| both.to_string(), |it| format!("`{it}`"));
+        let problem = format!("column {column} is both the target and left out");
+        return Err(DataError::Format { name: name.to_owned(), problem });
+    }
+    let inputs = |it: usize| !targets.contains(&it) && !dropped.contains(&it);
+    match (&options.target, &targets[..]) {
+        (Target::Class(_), [column]) => {
+            let labels = labels_of(name, table.rows.iter().map(|row| row.fields[*column].as_str()))?;
+            Dataset::classification(name, table.numbers(inputs)?, labels)
+        }
+        (Target::Class(_), _) => Err(DataError::Empty { name: name.to_owned() }),
+        (Target::Values(_), targets) => {
+            let values = table.numbers(|it| targets.contains(&it))?;
+            Dataset::regression(name, table.numbers(inputs)?, values)
         }
     }
+}
+
+/// The byte between the fields of a text: a tab or a semicolon if the first line that is not empty has one outside of
+/// quotes, because a comma beside them is part of a number or of a name; else a comma.
+#[must_use]
+pub fn delimiter_of(bytes: &[u8]) -> u8 {
+    let line = bytes.split(|it| *it == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
+    let mut quoted = false;
+    let outside: Vec<u8> = line
+        .iter()
+        .copied()
+        .filter(|&it| {
+            quoted ^= it == b'"';
+            !quoted
+        })
+        .collect();
+    [b'\t', b';'].into_iter().find(|it| outside.contains(it)).unwrap_or(b',')
 }
 
 /// The cells of a text file: equally long rows, each with its line.
@@ -261,12 +302,32 @@ mod tests {
     }
 
     #[test]
+    fn separators_are_found_and_columns_left_out() {
+        assert_eq!([&b"1;2\n"[..], b"a\tb;c", b"\n\"a;b\",c", b"", b"1,5;2"].map(delimiter_of), *b";\t,,;");
+        let options = CsvOptions { drop: vec![Column::Name("id".into()), Column::Last], ..CsvOptions::default() };
+        let set = parse_csv("t", b"id;x;kind;note\nr1;2;a;?\nr2;3;b;?\n", &options).unwrap();
+        assert_eq!(set.inputs().as_slice(), [2.0, 3.0]);
+        assert_eq!(set.labels().unwrap().names(), ["a", "b"]);
+        let clash = CsvOptions { target: Target::Class(Column::Index(0)), ..options };
+        let error = parse_csv("t", b"id;x;note\n1;2;3\n", &clash).unwrap_err();
+        assert_eq!(error.to_string(), "t: column `id` is both the target and left out");
+        let all = CsvOptions { drop: vec![Column::Index(0)], ..CsvOptions::default() };
+        assert!(matches!(parse_csv("t", b"1\n2\n", &all), Err(DataError::Empty { .. })));
+    }
+
+    #[test]
     fn what_is_wrong_has_a_line() {
         check_error("", "t.csv: no rows of data");
         check_error("a,b\n", "t.csv: no rows of data");
         check_error("\n\n", "t.csv: no rows of data");
         check_error("1,2\n3,4\n5\n", "t.csv, line 3: expected 2 fields as in the first row, found 1");
         check_error("1,2\n\n?,4\n", "t.csv, line 3, field 1: `?` is not a number");
+        check_error(
+            "1,5;2\n",
+            "t.csv, line 1, field 1: `1,5` is not a number; decimals are written with a point: `1.5`",
+        );
+        check_error("1,2\n,4\n", "t.csv, line 2, field 1: the field is empty; fill the gap or remove the row");
+        check_error("PK\x03\x04", "t.csv: a ZIP archive (NPZ, XLSX), expected text; save its array as NPY or CSV");
         check_error(
             "1,2\nnan,4\n",
             "t.csv, line 2, field 1: `nan` is not finite; remove the row or fill the gap before loading",

@@ -37,7 +37,7 @@ pub enum DataError {
         found: usize,
     },
     /// A field that had to be a number is not one.
-    #[error("{name}, line {line}, field {field}: `{text}` is not a number")]
+    #[error("{name}, line {line}, field {field}: {}", not_a_number(text))]
     NotANumber {
         /// File or data set.
         name: String,
@@ -130,4 +130,16 @@ pub enum DataError {
         /// Row, counted from 0.
         row: usize,
     },
+}
+
+/// What is wrong with a text that should be a number, and how to mend it where that is known.
+fn not_a_number(text: &str) -> String {
+    let point = text.replace(',', ".");
+    if text.is_empty() {
+        "the field is empty; fill the gap or remove the row".to_owned()
+    } else if point != text && point.parse::<f64>().is_ok() {
+        format!("`{text}` is not a number; decimals are written with a point: `{point}`")
+    } else {
+        format!("`{text}` is not a number")
+    }
 }

@@ -44,7 +44,7 @@ mod shipped;
 mod transform;
 
 pub use crate::{
-    csv::{Column, CsvOptions, Header, Target, load_csv, parse_csv},
+    csv::{Column, CsvOptions, Header, Target, delimiter_of, load_csv, parse_csv},
     dataset::{Dataset, Encoding, ImageShape, Labels, Split, permutation},
     error::DataError,
     file::{read_file, write_atomic},

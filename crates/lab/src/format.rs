@@ -21,6 +21,31 @@ pub fn with_error(value: f64, error: f64) -> String {
     significant(value, usize::try_from(first_place - last_place + 1).unwrap_or(1).clamp(1, 12))
 }
 
+/// A number with as many digits as its error allows, at most twelve; all of them if there is no error.
+#[must_use]
+pub fn precise(value: f64, error: f64) -> String {
+    if error != 0.0 || !value.is_finite() {
+        return with_error(value, error);
+    }
+    let shortest = if plain_range(value) { value.to_string() } else { format!("{value:e}") };
+    match shortest.split_once('e') {
+        Some((mantissa, exponent)) => scientific(mantissa, exponent.parse().unwrap_or(0)),
+        None => minus(&shortest),
+    }
+}
+
+/// An error, to two significant digits.
+#[must_use]
+pub fn error(error: f64) -> String {
+    significant(error, 2)
+}
+
+/// A number to so many significant digits, without trailing zeros.
+#[must_use]
+pub fn digits(value: f64, digits: usize) -> String {
+    significant(value, digits.max(1))
+}
+
 /// A p-value.
 #[must_use]
 pub fn p_value(p: f64) -> String {
@@ -68,14 +93,18 @@ fn significant(value: f64, digits: usize) -> String {
         return if value < 0.0 { "−∞" } else { "∞" }.to_owned();
     }
     // The exponent after rounding: 9.9996 to four digits is 10.00.
-    let scientific = format!("{:.*e}", digits - 1, value);
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let rounded = format!("{:.*e}", digits - 1, value);
+    let (mantissa, exponent) = rounded.split_once('e').unwrap_or((&rounded, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if plain_range(value) {
         let decimals = usize::try_from(digits as i32 - 1 - exponent).unwrap_or(0);
         return minus(trim(&format!("{value:.decimals$}")));
     }
-    match trim(mantissa) {
+    scientific(trim(mantissa), exponent)
+}
+
+fn scientific(mantissa: &str, exponent: i32) -> String {
+    match mantissa {
         "1" => power_of_ten(exponent),
         "-1" => format!("−{}", power_of_ten(exponent)),
         mantissa => format!("{}×{}", minus(mantissa), power_of_ten(exponent)),
@@ -121,6 +150,19 @@ mod tests {
         assert_eq!(with_error(1.234_567e-9, 1e-11), "1.235×10⁻⁹");
         assert_eq!(with_error(-0.000_01, 0.1), "−10⁻⁵");
         assert_eq!(with_error(2.0, 0.0), "2");
+    }
+
+    #[test]
+    fn exact_numbers_have_all_their_digits_and_no_row_of_zeros() {
+        assert_eq!(precise(0.1, 0.0), "0.1");
+        assert_eq!(precise(-1.0 / 3.0, 0.0), "−0.3333333333333333");
+        assert_eq!(precise(1.929_4e-11, 0.0), "1.9294×10⁻¹¹");
+        assert_eq!(precise(1e22, 0.0), "10²²");
+        assert_eq!(precise(0.0, 0.0), "0");
+        assert_eq!(precise(0.25, 1e-4), "0.25000");
+        assert_eq!(error(6.66e-14), "6.7×10⁻¹⁴");
+        assert_eq!(error(0.0), "0");
+        assert_eq!(digits(0.231_037_934, 8), "0.23103793");
     }
 
     #[test]

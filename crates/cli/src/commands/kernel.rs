@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use netsor_data::{Matrix, to_npy};
 use netsor_ir::Network;
 use netsor_kernel::{Inputs, Options};
@@ -12,7 +12,7 @@ use netsor_lab::format;
 use serde_json::json;
 
 use crate::commands::tune::Request;
-use crate::matrices::{kernel_matrices, warn_not_met};
+use crate::matrices::{Kind, kernel_matrix, warn_not_met};
 use crate::output;
 use crate::task::{ArchitectureArgs, DatasetArgs};
 
@@ -20,6 +20,7 @@ const AFTER: &str = "\
 Examples:
   netsor kernel --on digits --zoo mlp --depth 3 --n-points 200 --out ntk.npy
   netsor kernel examples/mlp.netsor --on points.csv --regression --kind nngp --out nngp.csv
+  netsor kernel two_heads.netsor --on points.csv --output f,e --out between.csv
   netsor kernel --on diabetes --activation erf --b-std 0.5 --n-points 200 --derivative biases --out slope.npy
 
 Rows and columns are the first points in the order of the file; the column of the target is left out (--target). Without
@@ -39,8 +40,11 @@ pub(crate) struct KernelArgs {
     /// Which kernel
     #[arg(long, default_value = "ntk")]
     kind: Kind,
+    /// The output of a network that has several; two with a comma between them for the kernel between their values
+    #[arg(long, value_name = "NAME[,NAME]", value_delimiter = ',')]
+    output: Vec<String>,
     /// The derivative in a hyper-parameter instead: weights, biases, rate:NAME, NAME or NAME=NUMBER, as for `tune --by`
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "output")]
     derivative: Option<String>,
     /// Number of points, from the start of the data; all by default
     #[arg(long, value_name = "POINTS")]
@@ -51,14 +55,6 @@ pub(crate) struct KernelArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Kind {
-    /// The tangent kernel
-    Ntk,
-    /// The covariance of the output at initialisation
-    Nngp,
 }
 
 /// Computes, writes and summarises.
@@ -74,13 +70,8 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
     let (entries, not_met): (Vec<f64>, usize) = match &args.derivative {
         Some(name) => derivative(&network, args.kind, name, points)?,
         None => {
-            let matrices = kernel_matrices(&network, points, None)?;
-            let nngp = || anyhow!("the output of `{}` has no NNGP kernel", network.program.name);
-            let kernel = match args.kind {
-                Kind::Ntk => matrices.ntk,
-                Kind::Nngp => matrices.nngp.ok_or_else(nngp)?,
-            };
-            ((0..n * n).map(|k| kernel[(k / n, k % n)]).collect(), matrices.not_met)
+            let (kernel, not_met) = kernel_matrix(&network, args.kind, &args.output, points)?;
+            ((0..n * n).map(|k| kernel[(k / n, k % n)]).collect(), not_met)
         }
     };
     let diagonal = (0..n).map(|i| entries[i * n + i]);
@@ -96,7 +87,7 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
     let (mut kind, name) = (format!("{:?}", args.kind).to_lowercase(), args.architecture.name());
     if args.json {
         output::emit_json(&json!({
-            "network": name, "kind": kind, "derivative": args.derivative, "points": n, "mean_diagonal": mean_diagonal,
+            "network": name, "kind": kind, "derivative": args.derivative, "output": args.output, "points": n, "mean_diagonal": mean_diagonal,
             "least": least, "largest": most, "file": args.out, "tolerance_not_met": not_met,
             "matrix": args.out.is_none().then(|| entries.chunks(n).collect::<Vec<_>>()),
         }))?;
@@ -104,9 +95,14 @@ pub(crate) fn run(args: &KernelArgs) -> anyhow::Result<ExitCode> {
         if let Some(by) = &args.derivative {
             kind = format!("derivative in {by} of the {kind}");
         }
+        match &args.output[..] {
+            [] => {}
+            [one] => kind = format!("{kind} of {one}"),
+            names => kind = format!("{kind} between {}", names.join(" and ")),
+        }
         let after = match &args.out {
             Some(path) => format!("written to {}\n", path.display()),
-            None if n <= MAX_PRINTED => entries.chunks(n).map(output::row).collect(),
+            None if n <= MAX_PRINTED => output::matrix(&entries, n),
             None => String::new(),
         };
         output::emit(&format!(

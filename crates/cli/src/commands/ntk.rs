@@ -17,6 +17,7 @@ use netsor_ir::verify::Verified;
 use netsor_lab::{Cancel, Interrupted, format};
 use serde_json::json;
 
+use crate::matrices::with_zeros;
 use crate::output;
 use crate::task::{ArchitectureArgs, DatasetArgs, input};
 use crate::training::{Precision, RuleArgs};
@@ -95,7 +96,8 @@ fn kernels<T: Float>(args: &NtkArgs) -> anyhow::Result<ExitCode> {
         return product(args, &mut trainer);
     }
     let (kernels, steps) = if args.steps == 0 && args.checkpoint.is_none() {
-        (mean_kernels::<T>(&network, &inputs, &Options::new(args.width, args.seed), args.draws)?, 0)
+        let kernels = mean_kernels::<T>(&network, &inputs, &Options::new(args.width, args.seed), args.draws);
+        (kernels.map_err(|error| with_zeros(error.into(), split.train.inputs()))?, 0)
     } else {
         Trained::new(args, &network, &inputs, &split.train)?.mean::<T>()?
     };

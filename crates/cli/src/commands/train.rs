@@ -24,12 +24,16 @@ Examples:
   netsor train --on iris --zoo mlp --depth 3 --activation tanh --width 512 --parametrization mup
   netsor train --on digits --loss cross-entropy --optimizer adam --parametrization mup-adam --learning-rate 0.01
   netsor train --on digits --width 1024 --epochs 50 --checkpoint run.netsor-state
+  netsor train --on digits --width 1024 --epochs 80 --checkpoint run.netsor-state   30 epochs more
   netsor train --on iris --parametrization ntp --width 128 --flow --time 50 --epochs 10
   netsor train my_network.netsor --on data.csv --json > metrics.jsonl
 
 With --flow the steps are infinitely short: dw/dt is minus the gradient of the mean loss of all training points, times
-the learning rate, and an epoch is one of the equal parts of the time. With --json there is one line an epoch. The loss of a batch is the mean over its points; the last batch of an epoch has
-what is left. With --checkpoint a run that was stopped goes on where it was, with the same numbers as if it had not been.";
+the learning rate, and an epoch is one of the equal parts of the time. With --json there is one line an epoch. The loss
+of a batch is the mean over its points; the last batch of an epoch has what is left.
+
+With --checkpoint a run that was stopped goes on where it was, with the same numbers as if it had not been; and the same
+command with more --epochs extends a run that is complete (with a constant rate, or a flow with --time in proportion).";
 
 /// Train a network of finite width
 #[derive(Args)]
@@ -59,7 +63,7 @@ pub(crate) struct TrainArgs {
     /// Error that a step of the flow may have; 1e-8 by default, 1e-4 in f32
     #[arg(long, requires = "flow", value_name = "ERROR")]
     tolerance: Option<f64>,
-    /// Passes over the training points
+    /// Passes over the training points in all, with those of a check-point
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     epochs: usize,
     /// Points in a batch; 64 by default, or all if there are fewer
@@ -86,6 +90,13 @@ pub(crate) struct TrainArgs {
     /// Print one JSON object an epoch
     #[arg(long)]
     json: bool,
+}
+
+impl TrainArgs {
+    /// The time of a flow's epoch.
+    fn part(&self) -> f64 {
+        self.time / self.epochs.max(1) as f64
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -146,16 +157,13 @@ fn train<T: Float>(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     if args.schedule != Schedule::Constant && 0 < args.warmup && steps <= args.warmup {
         bail!("--warmup {}: the run has {steps} steps, which leaves none for --schedule", args.warmup);
     }
-    let flow = if args.flow { format!(", flow to time {}", args.time) } else { String::new() };
-    let note = format!(
-        "{} points of {features} features in batches of {}, {:?} over {} epochs after {}, {}{flow}",
-        n,
-        batch,
-        args.schedule,
-        args.epochs,
-        args.warmup,
-        args.rule.describe()
-    );
+    // What a longer run has in common with a shorter one: a constant rate and a flow know of no end.
+    let pace = match args.schedule {
+        _ if args.flow => format!("flow in parts of time {}", args.part()),
+        Schedule::Constant => format!("constant after {}", args.warmup),
+        schedule => format!("{schedule:?} over {} epochs after {}", args.epochs, args.warmup),
+    };
+    let note = format!("{n} points of {features} features in batches of {batch}, {pace}, {}", args.rule.describe());
     let mut run = Run { args, trainer, split, loss, epochs, note };
     run.resume()?;
     if args.flow { run.flow() } else { run.all_epochs() }
@@ -183,9 +191,20 @@ impl<T: Float> Run<'_, T> {
     /// Goes on from the check-point, if there is one.
     fn resume(&mut self) -> anyhow::Result<()> {
         let Some(path) = self.args.checkpoint.as_ref().filter(|path| path.exists()) else { return Ok(()) };
-        let context = || format!("{}: cannot go on from it; remove it to start anew", path.display());
+        let hint = match self.args.schedule {
+            Schedule::Constant => "",
+            _ => "; a --schedule is laid over all --epochs, so that their number stays",
+        };
+        let context = || format!("{}: cannot go on from it; remove it to start anew{hint}", path.display());
         let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        self.trainer.restore(&bytes, &self.note).with_context(context)
+        self.trainer.restore(&bytes, &self.note).with_context(context)?;
+        let per_epoch = if self.args.flow { 1 } else { self.epochs.steps() };
+        let done = self.trainer.steps() / per_epoch.max(1);
+        if self.args.epochs <= done {
+            let path = path.display();
+            eprintln!("{path} has {done} epochs already, and --epochs asks for {} in all", self.args.epochs);
+        }
+        Ok(())
     }
 
     /// Writes a check-point, if the network still has finite outputs: what is on disk is the last good state.
@@ -211,7 +230,7 @@ impl<T: Float> Run<'_, T> {
         let rate = Rate::Constant(args.rule.learning_rate / n as f64);
         let tolerance = args.tolerance.unwrap_or(if T::BYTES == 4 { 1e-4 } else { 1e-8 });
         let options = OdeOptions::with_tolerance(tolerance);
-        let part = args.time / args.epochs.max(1) as f64;
+        let part = args.part();
         let bar = output::progress(args.epochs, "flow");
         bar.set_position(self.trainer.steps() as u64);
         if self.trainer.steps() == 0 {
@@ -296,7 +315,7 @@ impl<T: Float> Run<'_, T> {
                 "train_accuracy": train.accuracy, "test_accuracy": test.accuracy,
             });
             let (name, value) = match self.args.flow {
-                true => ("time", json!(self.args.time * epoch as f64 / self.args.epochs.max(1) as f64)),
+                true => ("time", json!(self.args.part() * epoch as f64)),
                 false => ("steps", json!(self.trainer.steps())),
             };
             line[name] = value;

@@ -20,7 +20,7 @@ use netsor_predict::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::commands::kernel::Kind as KernelKind;
+use crate::matrices::Kind as KernelKind;
 use crate::output;
 use crate::task::{ArchitectureArgs, DatasetArgs, input};
 

@@ -2,11 +2,12 @@
 
 use netsor_ir::syntax::print_program;
 use netsor_ir::{Program, ValueId};
+use netsor_lab::format;
 use netsor_limit::independence::{Counterexample, Target, differ, smallest_difference};
 use netsor_limit::{Data, Deriver, Evaluator, Tolerance, Value};
 use serde_json::json;
 
-use super::{Number, Of, Wanted};
+use super::numbers::{Number, Of, Wanted};
 use crate::values::member_name;
 
 /// Notes on every number what it would be if `W'` were independent of `W`, where that differs, and reduces the program
@@ -63,17 +64,18 @@ pub(super) fn text(numbers: &[Number], counterexample: Option<&Counterexample>) 
     for number in differing {
         let independent = number.independent.unwrap_or(number.value);
         out.push_str(&format!(
-            "  {} = {independent:.8} instead of {:.8}\n",
+            "  {} = {} instead of {}\n",
             member_name(&number.name, &number.at),
-            number.value
+            format::digits(independent, 8),
+            format::digits(number.value, 8)
         ));
     }
     if let Some(found) = counterexample {
         out.push_str(&format!(
             "\nthe smallest program that shows it: `{}` tends to {}, and under gradient independence to {}\n{}",
             found.program.value(found.target).name,
-            super::precise(found.exact.value, found.exact.error),
-            super::precise(found.independent.value, found.independent.error),
+            format::precise(found.exact.value, found.exact.error),
+            format::precise(found.independent.value, found.independent.error),
             print_program(&found.program)
         ));
         for (id, numbers) in &found.data {

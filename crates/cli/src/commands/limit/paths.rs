@@ -5,13 +5,14 @@ use netsor_ir::{Dim, Kind, Network, ValueId};
 use netsor_limit::paths::{PathFormula, PathRule};
 use netsor_limit::{Deriver, Tolerance};
 
-use super::{Number, Wanted, evaluate};
+use super::numbers::{Missing, Number, Wanted, evaluate};
 
 /// The tangent kernel of every output by both forms of the path formula, over the outputs' families: the first component
 /// of each.
 pub(super) fn path_kernels(
     network: &Network,
     given: &[(ValueId, Vec<f64>)],
+    missing: &mut Vec<Missing>,
     tolerance: Tolerance,
 ) -> anyhow::Result<Vec<Number>> {
     let (plain, members) = unroll_network(network)?;
@@ -51,7 +52,13 @@ pub(super) fn path_kernels(
                 }
             }
         }
-        let numbers = evaluate(deriver, &plain.program, &on_members, &wanted, tolerance)?;
+        let (n_wanted, before) = (wanted.len(), missing.len());
+        let numbers = evaluate(deriver, &plain.program, &on_members, &mut wanted, missing, tolerance)?;
+        if wanted.len() < n_wanted {
+            // One entry that has no limit is named for all.
+            missing.truncate(before + 1);
+            continue;
+        }
         found.extend(numbers.into_iter().zip(at).map(|(number, at)| Number { at, ..number }));
     }
     Ok(found)
