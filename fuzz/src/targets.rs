@@ -86,7 +86,7 @@ fn transforms(bytes: &[u8]) {
         if !is_small(program) {
             continue;
         }
-        let options = DrawOptions { unroll: true, legend: true };
+        let options = DrawOptions { unroll: true, ..DrawOptions::default() };
         let _ = draw_svg(&[program], &options);
         let _ = draw_dot(&[program], &options);
         let well_formed = |program: Program| {
