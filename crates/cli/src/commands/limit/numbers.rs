@@ -46,7 +46,7 @@ pub(super) struct Missing {
 impl Missing {
     pub(super) fn new(name: &str, error: &anyhow::Error) -> Self {
         let outside = |e: &(dyn std::error::Error + 'static)| {
-            matches!(e.downcast_ref::<LimitError>(), Some(LimitError::Domain { .. }))
+            matches!(e.downcast_ref(), Some(LimitError::Domain { .. } | LimitError::Multiplier { .. }))
         };
         let (name, reason) = (name.to_owned(), crate::chain(error));
         Self { name, at: Vec::new(), reason, domain: error.chain().any(outside) }
