@@ -25,7 +25,7 @@ const FEW: usize = 6;
 const CANDIDATES: usize = 16;
 /// Further attempts with other numbers, as roots of scalars need, and after every four with twice as many points.
 const ATTEMPTS: u64 = 48;
-const DOUBLINGS: u64 = 10;
+const DOUBLINGS: u64 = 5;
 
 /// What random points say of the induction.
 ///
