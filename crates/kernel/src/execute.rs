@@ -360,4 +360,23 @@ mod tests {
             assert!((ntk[1] - ntk[0]).abs() <= 1e-7 * ntk[0] && ntk[0] == ntk[3], "{first} {second}: {ntk:?}");
         }
     }
+
+    /// `E log(1 + u^2) log(1 + v^2)` where `v` has the deviation 158 beside the bottom of its logarithm, of width 1. The
+    /// number is that of Gauss' rule on pieces that shrink towards zero, in two variables.
+    #[test]
+    fn the_bottom_of_a_wide_logarithm() {
+        let text = "network q {\n  axis i = 2\n  data xi[i] : 2\n  param U : n x 2 ~ N(0, 1)\n  param v : n x 1 ~ N(0, 1/n)\n  \
+                    h[i] = U * xi[i]\n  x[i] = log(1 + h[i]^2)\n  output f[i] = v' * x[i]\n}\n";
+        let kernels = kernels(&parse_network(text).unwrap()).unwrap();
+        let mut deriver = Deriver::new(&kernels.program);
+        let nngp = deriver.scalar(kernels.outputs[0].nngp.unwrap()).unwrap();
+        let plan =
+            lower(&deriver.into_graph(), &kernels.program, &[Query::component("nngp", nngp, 1, &[], &[])]).unwrap();
+        let xi = kernels.program.find("xi").unwrap();
+        let (uu, uv, vv): (f64, f64, f64) = (0.351_062_961_659_24, 46.594_729_040_493_74, 24_973.158_934_575_57);
+        let inputs = [uu.sqrt(), 0.0, uv / uu.sqrt(), (vv - uv * uv / uu).sqrt()];
+        let matrices = plan.run(&Inputs::new(2).with(xi, &inputs), None, &Options::default()).unwrap();
+        let found = matrices.get("nngp").unwrap()[1];
+        assert!((found - 2.349_335_288_989_009).abs() <= 1e-9, "{found}");
+    }
 }

@@ -329,20 +329,18 @@ impl Search<'_> {
     /// Where a probe has a local extremum, by the golden section.
     fn extrema(&self, k: usize, grid: &[f64], values: &[f64]) -> Vec<(f64, bool)> {
         let ratio = 0.5 * (5f64.sqrt() - 1.0);
-        // 1 for a maximum, -1 for a minimum.
-        let sign = |i: usize| {
-            let (a, b) = (values[i] - values[i - 1], values[i] - values[i + 1]);
-            let least = PROMINENCE * values[i].abs().max(f64::MIN_POSITIVE);
-            if least < a && least < b {
-                1.0
-            } else if a < -least && b < -least {
-                -1.0
-            } else {
-                0.0
+        // The points that lie flat, up to rounding, from one on: where the grid is dense the bottom of `1 + u^2` has many.
+        let flat = |i: usize, x: f64| (x - values[i]).abs() <= PROMINENCE * values[i].abs().max(f64::MIN_POSITIVE);
+        let bracket = |i: usize| {
+            if flat(i, values[i - 1]) {
+                return None;
             }
+            let right = (i + 1..grid.len()).find(|&r| !flat(i, values[r]))?;
+            let (a, b) = (values[i] - values[i - 1], values[i] - values[right]);
+            // 1 for a maximum, -1 for a minimum.
+            ((0.0 < a) == (0.0 < b)).then_some((a.signum(), [grid[i - 1], grid[right]]))
         };
-        let signs = (1..grid.len() - 1).map(|i| (i, sign(i))).filter(|(_, s)| *s != 0.0).take(PLACES + 1);
-        let mut brackets: Vec<(f64, [f64; 2])> = signs.map(|(i, s)| (s, [grid[i - 1], grid[i + 1]])).collect();
+        let mut brackets: Vec<(f64, [f64; 2])> = (1..grid.len() - 1).filter_map(bracket).take(PLACES + 1).collect();
         for _ in 0..STEPS {
             let inner = |&(_, [a, b]): &(f64, [f64; 2])| [b - ratio * (b - a), a + ratio * (b - a)];
             let points: Vec<f64> = brackets.iter().flat_map(inner).collect();
