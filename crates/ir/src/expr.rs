@@ -11,7 +11,7 @@
 //! same term. To look inside a sum, [`Exprs::open`] it: its variables become fresh free variables; [`Exprs::sum`]
 //! closes them again.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::func::Func;
@@ -246,20 +246,7 @@ impl Exprs {
         f: &mut dyn FnMut(&mut Self, Symbol, &Indices, &mut u32) -> Option<ExprId>,
     ) -> Vec<ExprId> {
         let mut done: FxHashMap<ExprId, ExprId> = FxHashMap::default();
-        // Children have smaller ids than their parents, so ascending order visits them first.
-        let mut reachable = Vec::new();
-        let mut stack: Vec<ExprId> = roots.to_vec();
-        let mut seen: FxHashMap<ExprId, ()> = FxHashMap::default();
-        while let Some(id) = stack.pop() {
-            if seen.insert(id, ()).is_some() {
-                continue;
-            }
-            reachable.push(id);
-            if !matches!(self.nodes[id.index()], Expr::Sum(_)) {
-                for_each_child(&self.nodes[id.index()], |child| stack.push(child));
-            }
-        }
-        reachable.sort_unstable();
+        let reachable = self.reachable_from(roots, |id| !matches!(self.node(id), Expr::Sum(_)));
         for id in reachable {
             let node = self.nodes[id.index()].clone();
             let new = match &node {
@@ -301,15 +288,29 @@ impl Exprs {
 
     /// Every distinct node of the term, children before parents.
     pub fn reachable(&self, root: ExprId) -> Vec<ExprId> {
+        self.reachable_from(&[root], |_| true)
+    }
+
+    /// Every distinct node of the term down to its leaves and sums, children before parents.
+    pub fn outside_sums(&self, root: ExprId) -> Vec<ExprId> {
+        self.reachable_from(&[root], |id| !matches!(self.node(id), Expr::Sum(_)))
+    }
+
+    /// Every distinct node that is reached from the roots, children before parents; of those that are not entered the
+    /// children are not followed.
+    pub fn reachable_from(&self, roots: &[ExprId], enters: impl Fn(ExprId) -> bool) -> Vec<ExprId> {
         let mut reachable = Vec::new();
-        let mut seen: FxHashMap<ExprId, ()> = FxHashMap::default();
-        let mut stack = vec![root];
+        let mut seen: FxHashSet<ExprId> = FxHashSet::default();
+        let mut stack = roots.to_vec();
         while let Some(id) = stack.pop() {
-            if seen.insert(id, ()).is_none() {
+            if seen.insert(id) {
                 reachable.push(id);
-                for_each_child(&self.nodes[id.index()], |child| stack.push(child));
+                if enters(id) {
+                    for_each_child(self.node(id), |child| stack.push(child));
+                }
             }
         }
+        // Children have smaller ids than their parents.
         reachable.sort_unstable();
         reachable
     }

@@ -65,18 +65,6 @@ impl Exprs {
         places
     }
 
-    /// What is reachable without entering a sum, children first.
-    fn outside_sums(&self, root: ExprId) -> Vec<ExprId> {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut stack = vec![root];
-        while let Some(id) = stack.pop() {
-            if seen.insert(id) && !matches!(self.node(id), Expr::Sum(_)) {
-                crate::expr::for_each_child(self.node(id), |child| stack.push(child));
-            }
-        }
-        seen.into_iter().collect()
-    }
-
     /// The difference of `root` above and below, given both values of the nodes that jump.
     ///
     /// Sums and products are differenced term by term, so that only what depends on the jump appears in the result.

@@ -11,7 +11,7 @@ use netsor_limit::Graph;
 use netsor_limit::closed_form::{self, Leaves, slots_of};
 use netsor_limit::graph::Leaf;
 use netsor_limit::landmarks::{Arguments, Binding, Found};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::error::KernelError;
 use crate::plan::{Homogeneous, Real};
@@ -316,19 +316,8 @@ impl Forms {
     }
 
     fn name(&mut self, graph: &Graph, key: &FunctionKey, root: ExprId) -> u32 {
-        let mut order = Vec::new();
-        let mut seen = FxHashSet::default();
-        let mut stack = vec![root];
-        while let Some(id) = stack.pop() {
-            if seen.insert(id) {
-                order.push(id);
-                for_each_child(graph.pool.node(id), |child| stack.push(child));
-            }
-        }
-        // Children have smaller ids than their parents.
-        order.sort_unstable();
         let mut done: FxHashMap<ExprId, u32> = FxHashMap::default();
-        for id in order {
+        for id in graph.pool.reachable(root) {
             let node = graph.pool.node(id);
             let mut children = Vec::new();
             for_each_child(node, |child| children.push(done[&child]));

@@ -11,13 +11,13 @@ mod value;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use netsor_ir::expr::{Expr, ExprId, Symbol, for_each_child};
+use netsor_ir::expr::{Expr, ExprId, Symbol};
 use netsor_ir::index::position;
 use netsor_ir::number::{power_to_f64, to_f64};
 use netsor_ir::{Dim, Index, Kind, Program, ValueId};
 use netsor_limit::Graph;
 use netsor_limit::graph::{Body, DefId, Leaf};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::error::KernelError;
 use crate::execute::fold;
@@ -171,7 +171,7 @@ impl Lowering<'_> {
         if let Expr::Ref(symbol, indices) = graph.pool.node(root) {
             return self.leaf(*symbol, &resolve(indices, at, bound)?);
         }
-        let order = self.orders.entry(root).or_insert_with(|| order(graph, root)).clone();
+        let order = self.orders.entry(root).or_insert_with(|| graph.pool.outside_sums(root).into()).clone();
         let mut done: FxHashMap<ExprId, Value> = FxHashMap::default();
         for &id in order.iter() {
             let value = match graph.pool.node(id) {
@@ -414,23 +414,6 @@ impl Lowering<'_> {
         self.known_integrands.insert((integrand, slots), id);
         Ok(id)
     }
-}
-
-/// The nodes of an expression down to its leaves and sums, children before parents.
-fn order(graph: &Graph, root: ExprId) -> Rc<[ExprId]> {
-    let mut order = Vec::new();
-    let mut seen = FxHashSet::default();
-    let mut stack = vec![root];
-    while let Some(id) = stack.pop() {
-        if seen.insert(id) {
-            order.push(id);
-            if !matches!(graph.pool.node(id), Expr::Sum(_)) {
-                for_each_child(graph.pool.node(id), |child| stack.push(child));
-            }
-        }
-    }
-    order.sort_unstable();
-    order.into()
 }
 
 fn resolve(indices: &[Index], at: &[At], bound: &[u32]) -> Result<Vec<At>, KernelError> {

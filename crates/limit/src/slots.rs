@@ -31,16 +31,7 @@ impl Deriver<'_> {
             (a, b) if a == b => Parity::Even,
             _ => Parity::Odd,
         };
-        let mut order: Vec<ExprId> = Vec::new();
-        let mut stack = vec![root];
-        let mut seen = std::collections::BTreeSet::new();
-        while let Some(id) = stack.pop() {
-            if seen.insert(id) {
-                netsor_ir::expr::for_each_child(self.graph.pool.node(id), |c| stack.push(c));
-            }
-        }
-        order.extend(seen);
-        for id in order {
+        for id in self.graph.pool.reachable(root) {
             let of = |id: &ExprId| known[id];
             let zero = |id: &ExprId| self.graph.pool.is_zero(*id);
             let parity = match self.graph.pool.node(id) {

@@ -51,18 +51,10 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn expr(&mut self, id: ValueId, root: ExprId) -> Range {
-        let mut order = Vec::new();
-        let mut stack = vec![root];
-        let mut seen = FxHashSet::default();
-        while let Some(next) = stack.pop() {
-            if seen.insert(next) && !self.ranges.contains_key(&next) {
-                order.push(next);
-                for_each_child(self.program.exprs.node(next), |child| stack.push(child));
+        for next in self.program.exprs.reachable_from(&[root], |next| !self.ranges.contains_key(&next)) {
+            if !self.ranges.contains_key(&next) {
+                self.node(id, next);
             }
-        }
-        order.sort_unstable();
-        for next in order {
-            self.node(id, next);
         }
         self.ranges[&root].clone()
     }

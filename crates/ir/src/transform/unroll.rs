@@ -6,7 +6,7 @@
 use rustc_hash::FxHashMap;
 
 use super::TransformError;
-use crate::expr::{Expr, ExprId, Exprs, for_each_child, with_children};
+use crate::expr::{Expr, ExprId, Exprs, with_children};
 use crate::index::{Index, Indices, for_each_assignment, position};
 use crate::network::{Network, Parameter};
 use crate::number::Number;
@@ -190,21 +190,8 @@ impl Source<'_> {
 /// Copies a term into `new` with every index fixed: free variables by `at`, bound ones by `bound` (by number).
 fn expand(source: &Source<'_>, new: &mut Exprs, root: ExprId, at: &[u32], bound: &[u32]) -> ExprId {
     let old = &source.program.exprs;
-    // Children have smaller ids: collect what is reachable without entering sums, then rebuild in ascending order.
-    let mut order = Vec::new();
-    let mut seen = FxHashMap::default();
-    let mut stack = vec![root];
-    while let Some(id) = stack.pop() {
-        if seen.insert(id, ()).is_none() {
-            order.push(id);
-            if !matches!(old.node(id), Expr::Sum(_)) {
-                for_each_child(old.node(id), |child| stack.push(child));
-            }
-        }
-    }
-    order.sort_unstable();
     let mut done: FxHashMap<ExprId, ExprId> = FxHashMap::default();
-    for id in order {
+    for id in old.outside_sums(root) {
         let fixed = |indices: &Indices, bound: &[u32]| -> Vec<u32> {
             indices.iter().map(|&i| position(i, at, bound).unwrap_or(0)).collect()
         };

@@ -1,7 +1,7 @@
 //! How an expression of the graph is evaluated, worked out once: its nodes in order.
 
 use netsor_ir::expr::{Expr, ExprId, for_each_child};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::graph::Graph;
@@ -15,19 +15,8 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(graph: &Graph, root: ExprId) -> Self {
-        let mut order = Vec::new();
-        let mut seen = FxHashSet::default();
-        let mut stack = vec![root];
         let inner = |id| !matches!(graph.pool.node(id), Expr::Sum(_));
-        while let Some(id) = stack.pop() {
-            if seen.insert(id) {
-                order.push(id);
-                if inner(id) {
-                    for_each_child(graph.pool.node(id), |child| stack.push(child));
-                }
-            }
-        }
-        order.sort_unstable();
+        let order = graph.pool.outside_sums(root);
         let place: FxHashMap<ExprId, u32> = order.iter().enumerate().map(|(k, &id)| (id, k as u32)).collect();
         let nodes = order
             .into_iter()
