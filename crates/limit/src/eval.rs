@@ -80,6 +80,8 @@ pub struct Evaluator<'g> {
     premises_hold: bool,
     /// Whether functions evidently have all moments, whatever their parameters.
     moments: FxHashMap<ExprId, bool>,
+    /// Whether functions jump.
+    jumps: FxHashMap<ExprId, bool>,
     /// Whether a quotient by what is 0 up to rounding is an error unless its numerator is 0.
     strict: bool,
 }
@@ -114,6 +116,7 @@ impl<'g> Evaluator<'g> {
             inherits: true,
             premises_hold: false,
             moments: FxHashMap::default(),
+            jumps: FxHashMap::default(),
             strict: false,
         })
     }

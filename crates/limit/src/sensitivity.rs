@@ -14,10 +14,10 @@ use crate::error::LimitError;
 use crate::eval::{Data, Evaluator, Value};
 use crate::graph::{Body, Def, DefId, Graph};
 
-/// Derivatives of expectations, by integrand and number of slots.
+/// Derivatives of expectations, by integrand and by which slots are one.
 pub(crate) struct Sensitivities<'p> {
     deriver: Deriver<'p>,
-    known: FxHashMap<(ExprId, usize), Option<Partials>>,
+    known: FxHashMap<(ExprId, Vec<Alias>), Option<Partials>>,
     data: Data,
 }
 
@@ -28,33 +28,78 @@ struct Partials {
     derivatives: Vec<ExprId>,
 }
 
+/// The first slot that a slot is equal to, and whether up to its sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Alias {
+    pub(crate) slot: usize,
+    pub(crate) negative: bool,
+}
+
+/// The slots that are one for these numbers, as on the diagonal of a kernel: their covariance is known to be that of one
+/// variable with itself, whatever its error.
+pub(crate) fn aliases(lower: &[Value]) -> Vec<Alias> {
+    let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
+    let entry = |i: usize, j: usize| lower[i * (i + 1) / 2 + j].value;
+    let alias = |i: usize| {
+        let one = |&j: &usize| entry(i, i) == entry(j, j) && entry(i, j).abs() == entry(i, i);
+        match (0..i).find(one) {
+            Some(j) => Alias { slot: j, negative: entry(i, j) < 0.0 },
+            None => Alias { slot: i, negative: false },
+        }
+    };
+    (0..slots).map(alias).collect()
+}
+
 impl<'p> Sensitivities<'p> {
     pub(crate) fn new(graph: &Graph, program: &'p Program) -> Self {
         Self { deriver: Deriver::of_graph(graph.clone(), program), known: FxHashMap::default(), data: Data::new() }
     }
 
-    /// The sizes of the derivatives of `E integrand` in the entries of the covariance (lower triangle; an entry off the
-    /// diagonal stands for itself and its mirror image) and in the parameters, to about a tenth; `None` if one of them
-    /// does not exist.
-    pub(crate) fn of(&mut self, integrand: ExprId, lower: &[Value], parameters: &[Value]) -> Option<Vec<f64>> {
-        let key = (integrand, lower.len());
+    /// What the errors of the covariance (lower triangle) and of the parameters make of `E integrand`, to first order and
+    /// with derivatives to about a tenth; `None` if a derivative does not exist.
+    pub(crate) fn inherited(&mut self, integrand: ExprId, lower: &[Value], parameters: &[Value]) -> Option<f64> {
+        let aliases = aliases(lower);
+        let own: Vec<usize> = (0..aliases.len()).filter(|&k| aliases[k].slot == k).collect();
+        let entry = |i: usize, j: usize| lower[i * (i + 1) / 2 + j];
+        let values: Vec<Value> = own
+            .iter()
+            .enumerate()
+            .flat_map(|(at, &i)| own[..=at].iter().map(move |&j| entry(i, j)))
+            .chain(parameters.iter().copied())
+            .collect();
+        let key = (integrand, aliases);
         if !self.known.contains_key(&key) {
-            let partials = self.partials(integrand, lower.len(), parameters.len()).ok();
-            self.known.insert(key, partials);
+            let merged = self.merged(integrand, &key.1, &own);
+            let partials = self.partials(merged, values.len() - parameters.len(), parameters.len()).ok();
+            self.known.insert(key.clone(), partials);
         }
         let partials = self.known[&key].clone()?;
         // A bar on an error needs one digit.
         let tolerance = Tolerance { absolute: 1e-2, relative: 1e-1, max_points: 1 << 14, ..Tolerance::default() };
         let evaluator = Evaluator::new(&self.deriver.graph, self.deriver.program, &self.data, tolerance);
         let mut evaluator = evaluator.ok()?.strict();
-        for (&variable, value) in partials.variables.iter().zip(lower.iter().chain(parameters)) {
+        for (&variable, value) in partials.variables.iter().zip(&values) {
             evaluator.set(variable, Value { error: 0.0, ..*value });
         }
-        let size = |&e: &ExprId| {
-            let value = evaluator.value(e, &[]).ok()?;
-            Some(value.value.abs() + value.error)
-        };
-        partials.derivatives.iter().map(size).collect()
+        let mut total = 0.0;
+        for (&derivative, value) in partials.derivatives.iter().zip(&values) {
+            let size = evaluator.value(derivative, &[]).ok()?;
+            total += (size.value.abs() + size.error) * value.error;
+        }
+        Some(total)
+    }
+
+    /// The integrand with each slot in place of its aliases, numbered among those that are left.
+    fn merged(&mut self, integrand: ExprId, aliases: &[Alias], own: &[usize]) -> ExprId {
+        let mut fresh = self.deriver.expander.fresh;
+        let merged = self.deriver.graph.pool.replace_refs(integrand, &mut fresh, &mut |pool, symbol, _, _| {
+            let k = (0..aliases.len()).find(|&k| Graph::slot_symbol(k) == symbol)?;
+            let place = own.binary_search(&aliases[k].slot).ok()?;
+            let slot = pool.reference(Graph::slot_symbol(place), []);
+            Some(if aliases[k].negative { pool.neg(slot) } else { slot })
+        });
+        self.deriver.expander.fresh = fresh;
+        merged
     }
 
     fn partials(&mut self, integrand: ExprId, entries: usize, parameters: usize) -> Result<Partials, LimitError> {
@@ -156,12 +201,18 @@ mod tests {
         // The jumps: d/dc E step step = 1 / (2 pi sqrt(a b - c^2)), and -c / (2 a) of that in a.
         let jumps = *expectations.last().unwrap();
         let (a, c, b) = (1.0, 1.3, 2.0);
-        let found = sensitivities.of(jumps, &[exact(a), exact(c), exact(b)], &[]).unwrap();
+        let mut size = |values: [f64; 3], at: usize| {
+            let mut values = values.map(exact);
+            values[at].error = 1.0;
+            sensitivities.inherited(jumps, &values, &[])
+        };
         let by_c = 1.0 / (2.0 * std::f64::consts::PI * f64::sqrt(a * b - c * c));
-        for (found, expected) in found.iter().zip([c / (2.0 * a) * by_c, by_c, c / (2.0 * b) * by_c]) {
+        for (at, expected) in [c / (2.0 * a) * by_c, by_c, c / (2.0 * b) * by_c].into_iter().enumerate() {
+            let found = size([a, c, b], at).unwrap();
             assert!((found - expected).abs() < 1e-12, "{found} {expected}");
         }
-        // At a correlation of 1 there is no derivative.
-        assert_eq!(sensitivities.of(jumps, &[exact(1.0); 3], &[]), None);
+        // At a correlation of 1 there is no derivative, but for a variable with itself, or with its opposite.
+        assert_eq!(size([1.0, 2.0, 4.0], 1), None);
+        assert_eq!([size([1.0, 1.0, 1.0], 0), size([1.0, -1.0, 1.0], 0)], [Some(0.0); 2]);
     }
 }

@@ -6,7 +6,8 @@ use netsor_gauss::dual::{dual, mean};
 use netsor_gauss::{
     Covariance, Estimate, GaussError, Method, Part, check_existence, check_growth, expect_powers, expect_product,
 };
-use netsor_ir::expr::ExprId;
+use netsor_ir::expr::{Expr, ExprId};
+use netsor_ir::func::Smoothness;
 
 use super::groups::{Split, split, times};
 use super::integrand::{CompiledFactor, Product};
@@ -16,7 +17,7 @@ use crate::closed_form::{Separated, activation, flatten, separate};
 use crate::error::LimitError;
 use crate::graph::Graph;
 use crate::powers;
-use crate::sensitivity::Sensitivities;
+use crate::sensitivity::{Sensitivities, aliases};
 
 /// Errors that are smaller, as a share of the tolerance, enter an expectation as they are.
 const NEGLIGIBLE: f64 = 0.01;
@@ -47,27 +48,80 @@ impl Evaluator<'_> {
         if !estimate.met(&self.tolerance) {
             self.statistics.not_met += 1;
         }
-        let inherited = if self.inherits { self.inherited(integrand, estimate.value, lower, parameters) } else { 0.0 };
+        let inherited = if self.inherits { self.inherited(integrand, estimate.value, lower, parameters)? } else { 0.0 };
         Ok(Value { value: estimate.value, error: estimate.error + inherited })
     }
 
     /// What the errors of the covariance and of the parameters make of the expectation: to first order, by its exact
     /// derivatives, where they are not negligible beside the tolerance. Where these do not exist, as for kinks at a
     /// variance of 0 and jumps at a correlation of 1, an expectation changes as a square root.
-    fn inherited(&mut self, integrand: ExprId, value: f64, lower: &[Value], parameters: &[Value]) -> f64 {
+    fn inherited(
+        &mut self,
+        integrand: ExprId,
+        value: f64,
+        lower: &[Value],
+        parameters: &[Value],
+    ) -> Result<f64, LimitError> {
         let sum: f64 = lower.iter().chain(parameters).map(|v| v.error).sum();
         let allowed = self.tolerance.absolute.max(self.tolerance.relative * value.abs());
         // Derivatives of powers of quadratic forms are as many integrals as the covariance has entries: there the
         // sensitivity is taken to be 1.
-        if sum <= NEGLIGIBLE * allowed || self.with_powers.contains(&integrand) {
-            return sum;
+        if sum == 0.0 || self.with_powers.contains(&integrand) {
+            return Ok(sum);
+        }
+        if sum * self.steepness(integrand, lower) <= NEGLIGIBLE * allowed {
+            return Ok(sum);
         }
         let (graph, program) = (self.graph, self.program);
         let known = self.sensitivities.get_or_insert_with(|| Box::new(Sensitivities::new(graph, program)));
-        match known.of(integrand, lower, parameters) {
-            Some(sizes) => lower.iter().chain(parameters).zip(sizes).map(|(v, size)| size * v.error).sum(),
-            None => sum.max(sum.sqrt()),
+        if let Some(inherited) = known.inherited(integrand, lower, parameters) {
+            return Ok(inherited);
         }
+        // The size that the square root is relative to: here, and for slots that are independent.
+        let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
+        let entry = |i: usize, j: usize| &lower[i * (i + 1) / 2 + j];
+        let relative = |i: usize, j: usize| {
+            let scale = (entry(i, i).value * entry(j, j).value).sqrt();
+            if scale == 0.0 { entry(i, j).error } else { entry(i, j).error / scale }
+        };
+        let pairs = (0..slots).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        let independent: Vec<Value> =
+            pairs.clone().map(|(i, j)| Value::exact(if i == j { entry(i, i).value } else { 0.0 })).collect();
+        let exact: Vec<Value> = parameters.iter().map(|p| Value::exact(p.value)).collect();
+        let counted = self.statistics.clone();
+        let size = value.abs().max(self.expectation(integrand, &independent, &exact)?.value.abs());
+        self.statistics = counted;
+        let relative = pairs.map(|(i, j)| relative(i, j)).chain(parameters.iter().map(|p| p.error)).sum::<f64>();
+        Ok(sum.max(size * relative.sqrt()))
+    }
+
+    /// How much faster than its covariance an expectation can change where functions jump: two jumps in variables with
+    /// correlation `r` leave `dr / sqrt(1 - r^2)`.
+    fn steepness(&mut self, integrand: ExprId, lower: &[Value]) -> f64 {
+        let graph = self.graph;
+        let jumps = *self.jumps.entry(integrand).or_insert_with(|| {
+            let mut found = false;
+            graph.pool.visit(integrand, &mut |node| {
+                found |= matches!(node, Expr::Apply(f, _) if f.facts().smoothness == Smoothness::Jump);
+            });
+            found
+        });
+        if !jumps {
+            return 1.0;
+        }
+        let aliases = aliases(lower);
+        let entry = |i: usize, j: usize| lower[i * (i + 1) / 2 + j].value;
+        let mut steepest: f64 = 1.0;
+        for i in 0..aliases.len() {
+            for j in (0..i).filter(|&j| aliases[i].slot != aliases[j].slot) {
+                let product = entry(i, i) * entry(j, j);
+                let left = 1.0 - entry(i, j) * entry(i, j) / product;
+                if 0.0 < product {
+                    steepest = steepest.max(if 0.0 < left { 1.0 / left.sqrt() } else { f64::INFINITY });
+                }
+            }
+        }
+        steepest
     }
 
     fn closed_form(
