@@ -21,7 +21,7 @@ const STEPS: [Step; 7] = [
     ("tidy", tidy::run),
     // What takes longer is beyond the engines anyhow, and would keep a core busy.
     ("goldens", || run_command(Command::new(program("goldens")?).args(["--limit", "20"]))),
-    ("reproduce", || run_command(Command::new(program("netsor")?).args(["reproduce", "--quick"]))),
+    ("reproduce", || run_command(Command::new(program("netsor")?).args(["reproduce", "--quick", "--force"]))),
     ("commands in the docs", docs::run),
 ];
 
