@@ -10,17 +10,26 @@ use crate::kinked::MAX_RANK;
 use crate::product::{Part, Product};
 use crate::{Covariance, GaussError, Integrand, Landmark, Method, Tolerance, expect_product};
 
-/// The largest of three equidistant radii at which growth is read, the smaller ones being 3/4 and a half of it: the
-/// largest at which a function that grows like the density falls is still a floating-point number, and smaller ones for
-/// those that grow faster.
-const RADII: [f64; 6] = [36.0, 24.0, 16.0, 10.0, 6.0, 3.0];
+/// The largest radius at which growth is read; where the function is no floating-point number there, smaller ones are tried
+/// by steps of this factor, down to the smallest.
+const LARGEST: f64 = 1e8;
+const STEP: f64 = 1.2;
+const SMALLEST: f64 = 2.0;
 
 /// What each radius is multiplied by, with the largest value taken.
-const NEIGHBOURS: [f64; 5] = [0.957, 0.971, 0.983, 0.992, 1.0];
+const NEIGHBOURS: [f64; 5] = [0.8, 0.86, 0.91, 0.96, 1.0];
+
+/// A second difference of the logarithm below this is that of a power or of a wave, not of an exponential: at the largest
+/// radius where `exp(r^p)` is a number, `r^p` is between 400 and 700, and the second difference for `p = 2` an eighth of it.
+const EXPONENTIAL: f64 = 30.0;
 
 /// A function that grows like `exp(g r^2 / 2)` with `g` above this is refused: what powers of `r` do to the second
 /// difference is smaller.
 const LIMIT: f64 = 0.99;
+
+/// A third difference of the logarithm above this is that of a higher power than the square, of which `r^3` has a tenth and
+/// more: what waves leave in four logarithms is less.
+const HIGHER: f64 = 28.0;
 
 /// The relative accuracy to which the integral of the absolute value must settle, by quadrature and by sampling: that of
 /// `1/|Z|` gains a constant share with every bisection around 0, and scatters by a tenth when it is sampled.
@@ -70,7 +79,8 @@ pub fn check_existence(parts: &[Part<'_>], c: &Covariance) -> Result<(), GaussEr
 
 /// That a product of functions does not outgrow the density of `Z`, as far as some hundred directions tell.
 ///
-/// Along a ray of length `r`, `log |f| = g r^2 / 2 + b r + c` up to what grows more slowly, and `g` is a second difference.
+/// Along a ray of length `r`, `log |f| = g r^2 / 2 + b r + c` up to what grows more slowly, and `g` is a second difference,
+/// at the largest radius where the function is a floating-point number. Of higher powers of `r` a third difference is left.
 ///
 /// # Errors
 /// [`GaussError::Outgrown`].
@@ -90,26 +100,42 @@ pub fn check_growth(parts: &[Part<'_>], c: &Covariance) -> Result<(), GaussError
     Err(GaussError::Outgrown { direction: in_slots.collect() })
 }
 
-/// The `g` of a direction; minus infinity where the function is 0, infinite or not a number on all of it.
+/// The `g` of a direction, infinity for higher powers than the square; minus infinity where the function does not grow like
+/// an exponential of that kind, or is 0, infinite or not a number on all of the ray.
 fn growth(f: &dyn Integrand, factor: &Factor, direction: &[f64]) -> f64 {
     let along = |k: usize| (0..factor.rank).map(|j| factor.entry(k, j) * direction[j]).sum();
     let steps: Vec<f64> = (0..f.slots()).map(along).collect();
-    for radius in RADII {
-        // The largest of neighbours: a function that changes sign is 0 at places.
-        let radii: Vec<f64> =
-            [0.5, 0.75, 1.0].iter().flat_map(|share| NEIGHBOURS.map(|near| share * near * radius)).collect();
-        let slots: Vec<Vec<f64>> = steps.iter().map(|step| radii.iter().map(|r| r * step).collect()).collect();
-        let points: Vec<&[f64]> = slots.iter().map(Vec::as_slice).collect();
-        let mut values = vec![0.0; radii.len()];
-        f.eval(&points, &mut values);
-        if values.iter().all(|y| y.is_finite()) {
-            let largest = |near: &[f64]| libm::log(near.iter().fold(0.0, |m: f64, y| m.max(y.abs())));
-            let logs: Vec<f64> = values.chunks_exact(NEIGHBOURS.len()).map(largest).collect();
-            let second = (logs[2] - 2.0 * logs[1] + logs[0]) / (0.0625 * radius * radius);
-            return if second.is_finite() { second } else { f64::NEG_INFINITY };
+    let mut radius = LARGEST;
+    while SMALLEST < radius {
+        if let Some([a, b, c, d]) = logarithms(f, &steps, radius) {
+            let (second, third) = (d - 2.0 * c + b, d - 3.0 * c + 3.0 * b - a);
+            return if second.is_nan() || second < EXPONENTIAL {
+                f64::NEG_INFINITY
+            } else if HIGHER < third {
+                f64::INFINITY
+            } else {
+                second / (0.0625 * radius * radius)
+            };
         }
+        radius /= STEP;
     }
     f64::NEG_INFINITY
+}
+
+/// `log |f|` at a quarter, a half and three quarters of the radius and at all of it; `None` where a value is not finite.
+fn logarithms(f: &dyn Integrand, steps: &[f64], radius: f64) -> Option<[f64; 4]> {
+    // The largest of neighbours: a function that changes sign is 0 at places.
+    let shares = [0.25, 0.5, 0.75, 1.0];
+    let radii: Vec<f64> = shares.iter().flat_map(|share| NEIGHBOURS.map(|near| share * near * radius)).collect();
+    let slots: Vec<Vec<f64>> = steps.iter().map(|step| radii.iter().map(|r| r * step).collect()).collect();
+    let points: Vec<&[f64]> = slots.iter().map(Vec::as_slice).collect();
+    let mut values = vec![0.0; radii.len()];
+    f.eval(&points, &mut values);
+    let mut logs = [0.0; 4];
+    for (log, near) in logs.iter_mut().zip(values.chunks_exact(NEIGHBOURS.len())) {
+        *log = libm::log(near.iter().fold(0.0, |m: f64, y| m.max(y.abs())));
+    }
+    values.iter().all(|y| y.is_finite()).then_some(logs)
 }
 
 /// The absolute value of a function. Most functions change sign, or are singular, where an argument is 0: these places are
@@ -196,7 +222,14 @@ mod tests {
             let c = Covariance::new(3, vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]).unwrap();
             assert_eq!(check_growth(&[part], &c).is_ok(), expected, "{g}");
         }
-        assert!(matches!(check(1, |x| x[0].exp().exp()), Err(GaussError::Outgrown { .. })));
+        let outgrows = |found: Result<(), GaussError>| matches!(found, Err(GaussError::Outgrown { .. }));
+        assert!(outgrows(check(1, |x| x[0].exp().exp())));
+        // However small the coefficient.
+        for c in [0.1, 1e-3, 1e-5, 1e-8] {
+            assert!(outgrows(check(1, move |x| x[0] * (c * x[0].abs().powi(3)).exp())), "{c}");
+            assert!(outgrows(check(3, move |x| (c * (x[0] * x[1] * x[2]).abs()).exp())), "{c}");
+        }
+        assert!(check(1, |x| x[0].powi(9) * (3.0 * x[0] - (x[0] / 10.0).powi(4)).exp()).is_ok());
         assert!(check(1, |x| (5.0 * x[0]).exp() * (7.0 * x[0]).sin()).is_ok());
     }
 

@@ -25,7 +25,7 @@ pub fn expect(f: &dyn Integrand, c: &Covariance, tol: &Tolerance) -> Result<Esti
         return constant(f);
     }
     if has_layers(f, &factor) {
-        return layered(f, &factor, tol);
+        return finite(layered(f, &factor, tol)?);
     }
     if wide::applies(f, c)
         && let Some(estimate) = wide::expect(f, &factor)?
@@ -37,6 +37,10 @@ pub fn expect(f: &dyn Integrand, c: &Covariance, tol: &Tolerance) -> Result<Esti
         Some(estimate) if estimate.met(tol) || factor.rank <= 2 || beyond_sampling(&estimate) => estimate,
         other => better(qmc::expect(f, &factor, tol)?, other),
     };
+    finite(answer)
+}
+
+fn finite(answer: Estimate) -> Result<Estimate, GaussError> {
     if answer.value.is_finite() { Ok(answer) } else { Err(GaussError::Overflow) }
 }
 

@@ -145,7 +145,8 @@ impl<'a> Lines<'a> {
             before = now;
         }
         smoothed.check()?;
-        if missed.is_nan() || USELESS * size < missed {
+        // Nor is anything known of a function that vanishes on all of them.
+        if missed.is_nan() || size == 0.0 || USELESS * size < missed {
             return Ok(None);
         }
         let cost = (steps as usize).max(1);
