@@ -19,6 +19,7 @@ use std::rc::Rc;
 
 use netsor_gauss::{Estimate, Tolerance};
 use netsor_ir::expr::{Expr, ExprId, Symbol};
+use netsor_ir::func::Smoothness;
 use netsor_ir::index::{Index, position};
 use netsor_ir::number::{power_to_f64, to_f64};
 use netsor_ir::{Dim, Kind, Program};
@@ -76,12 +77,12 @@ pub struct Evaluator<'g> {
     sensitivities: Option<Box<Sensitivities<'g>>>,
     /// Whether expectations inherit the errors of their covariances.
     inherits: bool,
-    /// Whether what the graph's zeros presume has been looked at.
-    premises_hold: bool,
+    /// What was found when it was looked at what the graph's zeros presume.
+    premises: Option<Result<(), LimitError>>,
     /// Whether functions evidently have all moments, whatever their parameters.
     moments: FxHashMap<ExprId, bool>,
-    /// Whether functions jump.
-    jumps: FxHashMap<ExprId, bool>,
+    /// How smooth integrands are.
+    smoothness: FxHashMap<ExprId, Smoothness>,
     /// Whether a quotient by what is 0 up to rounding is an error unless its numerator is 0.
     strict: bool,
 }
@@ -114,9 +115,9 @@ impl<'g> Evaluator<'g> {
             statistics: Statistics::default(),
             sensitivities: None,
             inherits: true,
-            premises_hold: false,
+            premises: None,
             moments: FxHashMap::default(),
-            jumps: FxHashMap::default(),
+            smoothness: FxHashMap::default(),
             strict: false,
         })
     }
@@ -171,9 +172,11 @@ impl<'g> Evaluator<'g> {
     /// If an expectation of the graph does not exist, also one that would vanish if it did; if something is divided by 0;
     /// if data or positions do not fit.
     pub fn value(&mut self, expr: ExprId, at: &[u32]) -> Result<Value, LimitError> {
-        if !self.premises_hold {
-            self.check_premises()?;
-            self.premises_hold = true;
+        if self.premises.is_none() {
+            self.premises = Some(self.check_premises());
+        }
+        if let Some(Err(error)) = &self.premises {
+            return Err(error.clone());
         }
         self.expr(expr, at, &[])
     }

@@ -10,7 +10,7 @@ use netsor_ir::number::Power;
 use netsor_ir::{Axis, Dim, ExprId, Exprs, Id, Index, Instr, Kind, Program};
 use rustc_hash::FxBuildHasher;
 
-use crate::premise::Premise;
+use crate::premise::{Premise, Presumed};
 
 /// The id of a definition.
 pub type DefId = Id<Def>;
@@ -116,6 +116,13 @@ impl Graph {
                 })
                 .collect(),
         }
+    }
+
+    /// The first value with a part that vanishes only if an expectation exists, which depends on numbers:
+    /// [`Evaluator`](crate::Evaluator) looks at it, and whoever evaluates a graph by other means should refuse it.
+    pub fn presumes_existence(&self) -> Option<&str> {
+        let expectation = |p: &&Premise| matches!(p.what, Presumed::Expectation { .. });
+        self.premises.iter().find(expectation).map(|p| p.name.as_str())
     }
 
     /// What a symbol stands for.

@@ -48,34 +48,28 @@ impl Evaluator<'_> {
         if !estimate.met(&self.tolerance) {
             self.statistics.not_met += 1;
         }
-        let inherited = if self.inherits { self.inherited(integrand, estimate.value, lower, parameters)? } else { 0.0 };
+        let inherited = if self.inherits { self.inherited(integrand, estimate.value, lower, parameters) } else { 0.0 };
         Ok(Value { value: estimate.value, error: estimate.error + inherited })
     }
 
     /// What the errors of the covariance and of the parameters make of the expectation: to first order, by its exact
     /// derivatives, where they are not negligible beside the tolerance. Where these do not exist, as for kinks at a
     /// variance of 0 and jumps at a correlation of 1, an expectation changes as a square root.
-    fn inherited(
-        &mut self,
-        integrand: ExprId,
-        value: f64,
-        lower: &[Value],
-        parameters: &[Value],
-    ) -> Result<f64, LimitError> {
+    fn inherited(&mut self, integrand: ExprId, value: f64, lower: &[Value], parameters: &[Value]) -> f64 {
         let sum: f64 = lower.iter().chain(parameters).map(|v| v.error).sum();
         let allowed = self.tolerance.absolute.max(self.tolerance.relative * value.abs());
         // Derivatives of powers of quadratic forms are as many integrals as the covariance has entries: there the
         // sensitivity is taken to be 1.
         if sum == 0.0 || self.with_powers.contains(&integrand) {
-            return Ok(sum);
+            return sum;
         }
         if sum * self.steepness(integrand, lower) <= NEGLIGIBLE * allowed {
-            return Ok(sum);
+            return sum;
         }
         let (graph, program) = (self.graph, self.program);
         let known = self.sensitivities.get_or_insert_with(|| Box::new(Sensitivities::new(graph, program)));
         if let Some(inherited) = known.inherited(integrand, lower, parameters) {
-            return Ok(inherited);
+            return inherited;
         }
         // The size that the square root is relative to: here, and for slots that are independent.
         let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
@@ -89,33 +83,46 @@ impl Evaluator<'_> {
             pairs.clone().map(|(i, j)| Value::exact(if i == j { entry(i, i).value } else { 0.0 })).collect();
         let exact: Vec<Value> = parameters.iter().map(|p| Value::exact(p.value)).collect();
         let counted = self.statistics.clone();
-        let size = value.abs().max(self.expectation(integrand, &independent, &exact)?.value.abs());
+        let elsewhere = self.expectation(integrand, &independent, &exact);
         self.statistics = counted;
+        // An expectation that exists here need not exist there.
+        let size = elsewhere.map_or(value.abs(), |other| other.value.abs().max(value.abs()));
         let relative = pairs.map(|(i, j)| relative(i, j)).chain(parameters.iter().map(|p| p.error)).sum::<f64>();
-        Ok(sum.max(size * relative.sqrt()))
+        sum.max(size * relative.sqrt())
     }
 
-    /// How much faster than its covariance an expectation can change where functions jump: two jumps in variables with
-    /// correlation `r` leave `dr / sqrt(1 - r^2)`.
+    /// How much faster than its covariance an expectation can change where functions are not smooth: two jumps in variables
+    /// with correlation `r` leave `dr / sqrt(1 - r^2)`, a kink or a jump at a variance `v` up to `dv / sqrt(v)` or `dv / v`.
     fn steepness(&mut self, integrand: ExprId, lower: &[Value]) -> f64 {
         let graph = self.graph;
-        let jumps = *self.jumps.entry(integrand).or_insert_with(|| {
-            let mut found = false;
+        let smoothness = *self.smoothness.entry(integrand).or_insert_with(|| {
+            let mut worst = Smoothness::Smooth;
             graph.pool.visit(integrand, &mut |node| {
-                found |= matches!(node, Expr::Apply(f, _) if f.facts().smoothness == Smoothness::Jump);
+                if let Expr::Apply(f, _) = node {
+                    worst = match (f.facts().smoothness, worst) {
+                        (Smoothness::Jump, _) | (_, Smoothness::Jump) => Smoothness::Jump,
+                        (Smoothness::Kink, _) | (_, Smoothness::Kink) => Smoothness::Kink,
+                        _ => Smoothness::Smooth,
+                    };
+                }
             });
-            found
+            worst
         });
-        if !jumps {
+        if smoothness == Smoothness::Smooth {
             return 1.0;
         }
         let aliases = aliases(lower);
-        let entry = |i: usize, j: usize| lower[i * (i + 1) / 2 + j].value;
+        let entry = |i: usize, j: usize| &lower[i * (i + 1) / 2 + j];
         let mut steepest: f64 = 1.0;
         for i in 0..aliases.len() {
-            for j in (0..i).filter(|&j| aliases[i].slot != aliases[j].slot) {
-                let product = entry(i, i) * entry(j, j);
-                let left = 1.0 - entry(i, j) * entry(i, j) / product;
+            let own = entry(i, i);
+            if 0.0 < own.error {
+                let slope = if smoothness == Smoothness::Jump { own.value } else { own.value.max(0.0).sqrt() };
+                steepest = steepest.max(if 0.0 < slope { 1.0 / slope } else { f64::INFINITY });
+            }
+            for j in (0..i).filter(|&j| smoothness == Smoothness::Jump && aliases[i].slot != aliases[j].slot) {
+                let product = own.value * entry(j, j).value;
+                let left = 1.0 - entry(i, j).value * entry(i, j).value / product;
                 if 0.0 < product {
                     steepest = steepest.max(if 0.0 < left { 1.0 / left.sqrt() } else { f64::INFINITY });
                 }

@@ -1,9 +1,9 @@
 //! Whether expectations exist, in numbers: those that are integrated, and those that were taken to vanish.
 
 use netsor_gauss::{Covariance, GaussError, check_existence, check_powers};
+use netsor_ir::Index;
 use netsor_ir::expr::{ExprId, Symbol};
-use netsor_ir::index::for_each_assignment;
-use netsor_ir::{Index, index::Guard};
+use netsor_ir::index::Truth;
 
 use super::expectation::with_parts;
 use super::groups::{Split, split};
@@ -38,19 +38,20 @@ impl Evaluator<'_> {
     }
 
     fn check_premise(&mut self, premise: &Premise) -> Result<(), LimitError> {
-        // Variables of guards and expressions alike become bound ones, which can be enumerated.
-        let guards: Vec<Guard> = premise.guards.iter().map(|guard| guard.map(bound)).collect();
-        let mut positions = Vec::new();
-        let mut place = vec![0; premise.sizes.len()];
-        for_each_assignment(&premise.sizes, &guards, 0, &[], &mut place, &mut |at| {
-            if positions.len() < MAX_POSITIONS {
-                positions.push(at.to_vec());
-            }
+        let positions = spread(&premise.sizes, MAX_POSITIONS).filter(|at| {
+            let fixed = |i: Index| if let Index::Var(k) = i { Index::At(at[k as usize]) } else { i };
+            premise.guards.iter().all(|guard| guard.map(fixed).truth() != Truth::Never)
         });
+        let positions: Vec<_> = positions.collect();
         positions.into_iter().try_for_each(|at| match &premise.what {
             Presumed::Number(scalar) => match self.expr(*scalar, &at, &[]) {
                 Err(LimitError::Domain { what, value }) => {
                     Err(LimitError::Multiplier { name: premise.name.clone(), what, value })
+                }
+                // What it divides by is 0 up to its error.
+                Ok(found) if found.value.abs() <= found.error && found.value != 0.0 => {
+                    let what = crate::show::text(self.graph, self.program, *scalar);
+                    Err(LimitError::Multiplier { name: premise.name.clone(), what, value: found.value })
                 }
                 _ => Ok(()),
             },
@@ -127,10 +128,37 @@ impl Evaluator<'_> {
     }
 }
 
-/// The bound variable of the same number.
-fn bound(index: Index) -> Index {
-    match index {
-        Index::Var(k) => Index::Bound(k),
-        other => other,
+/// All positions on axes of these sizes, or about so many of them, spread evenly.
+fn spread(sizes: &[u32], most: usize) -> impl Iterator<Item = Vec<u32>> {
+    let total = sizes.iter().fold(1_u128, |all, &size| all.saturating_mul(u128::from(size)));
+    let step = (total / most as u128).max(1);
+    // An odd step, so that positions do not repeat the same last index.
+    let step = if step.is_multiple_of(2) { step + 1 } else { step };
+    (0..total.div_ceil(step)).map(move |k| {
+        let mut flat = k * step;
+        let mut at = vec![0; sizes.len()];
+        for (place, &size) in at.iter_mut().zip(sizes).rev() {
+            *place = (flat % u128::from(size.max(1))) as u32;
+            flat /= u128::from(size.max(1));
+        }
+        at
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_all_or_spread() {
+        assert_eq!(spread(&[], 8).collect::<Vec<_>>(), [Vec::<u32>::new()]);
+        assert_eq!(spread(&[2, 2], 8).collect::<Vec<_>>(), [[0, 0], [0, 1], [1, 0], [1, 1]]);
+        assert_eq!(spread(&[0, 2], 8).count(), 0);
+        let many: Vec<_> = spread(&[60_000, 60_000, 64], 512).collect();
+        assert!((500..=512).contains(&many.len()));
+        for k in 0..3 {
+            let seen: std::collections::BTreeSet<u32> = many.iter().map(|at| at[k]).collect();
+            assert!(50 < seen.len(), "{k}: {}", seen.len());
+        }
     }
 }

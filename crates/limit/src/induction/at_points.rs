@@ -538,7 +538,9 @@ impl<'p> AtPoints<'p> {
                     let rooted = &mut self.rooted;
                     let (p, seed) = (*p, self.points.seed);
                     let raised = of(a).map(|m, x| raised(x, p, seed, &mut rooted[m]));
-                    Rc::new(raised.ok_or_else(too_high)?)
+                    let mut raised = raised.ok_or_else(too_high)?;
+                    raised.degree = raised.degree.saturating_mul(p.numer().unsigned_abs() as usize);
+                    Rc::new(raised)
                 }
                 Expr::Apply(Func::Sqrt, args) => {
                     let rooted = &mut self.rooted;

@@ -32,7 +32,8 @@ const DOUBLINGS: u64 = 5;
 /// `agrees` is no proof. An identity that follows from linearity, from equality of functions and from independence always
 /// agrees. One that does not is a polynomial in random numbers of a field with `2^61 - 1` elements that is not zero; it
 /// passes one run with a chance of its degree over `2^61` (Schwartz and Zippel), and all of them with that to the power
-/// of their number. Where an identity does not agree, it may yet hold for another reason.
+/// of their number. Roots are taken where they exist and values of functions are symbols, each of which counts for one: with
+/// roots the chance is an estimate. Where an identity does not agree, it may yet hold for another reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RandomCheck {
     /// Eq. 107 for each G-var and number of steps, in the order of the induction.
@@ -44,7 +45,7 @@ pub struct RandomCheck {
     /// The points that stand for the law of the Gaussian variables: more than the degree in expectations of anything
     /// that was compared.
     pub points: usize,
-    /// The largest degree in expectations.
+    /// The largest degree in expectations: of numerators, with a root or a function of expectations as one symbol.
     pub degree: usize,
     /// How often everything was done, with other numbers.
     pub runs: usize,
