@@ -103,6 +103,15 @@ pub enum KernelError {
     /// An expectation without data that could not be taken.
     #[error("in an expectation that does not depend on the inputs: {0}")]
     Constant(GaussError),
+    /// A zero that depends on numbers.
+    #[error(
+        "`{name}` has a part that vanishes only if an expectation exists, which depends on the inputs and is not looked at \
+         here; evaluate the limit instead"
+    )]
+    Existence {
+        /// The value.
+        name: String,
+    },
     /// An integrand that could not be compiled, or an expression that is not part of limits.
     #[error("the graph cannot be lowered: {0}")]
     Lower(String),
