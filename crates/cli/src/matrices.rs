@@ -158,7 +158,7 @@ fn fill(
     Ok((queries.iter().filter_map(matrix).collect(), not_met))
 }
 
-/// An error about points, which names those of norm 0: layers that normalise divide by it.
+/// An error of a kernel, which names points of norm 0, by which layers that normalise divide.
 pub(crate) fn with_zeros(error: anyhow::Error, points: &Matrix) -> anyhow::Error {
     let zero = |row: &usize| points.row(*row).iter().all(|x| *x == 0.0);
     let rows: Vec<usize> = (0..points.n_rows()).filter(zero).collect();
@@ -168,8 +168,8 @@ pub(crate) fn with_zeros(error: anyhow::Error, points: &Matrix) -> anyhow::Error
         n => (format!(" and {} more", n - 1), "s"),
     };
     let problem = format!(
-        "all features of point{s} {first}{more} (counted from 0) are 0, and a network that normalises divides by their \
-         norm; remove such rows, or use --scale standard"
+        "all features of point{s} {first}{more} (counted from 0) are 0; if the network divides by a norm, remove such rows \
+         or use --scale standard"
     );
     error.context(problem)
 }

@@ -44,13 +44,13 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 pub(crate) fn matrix(entries: &[f64], columns: usize) -> String {
     let largest = entries.iter().copied().filter(|x| x.is_finite()).fold(0.0, |m: f64, x| m.max(x.abs()));
     let exponent = if largest == 0.0 { 0 } else { largest.log10().floor() as i32 };
-    let plain = (-3..4).contains(&exponent);
+    let plain = (0..4).contains(&exponent);
     let mut out = if plain { String::new() } else { format!("  in units of 1e{exponent}:\n") };
-    let unit = if plain { 1.0 } else { 10f64.powi(exponent) };
+    // In two steps: a power of ten below the smallest normal number is none.
+    let scale = |x: f64| if plain { x } else { x * 10f64.powi(-exponent / 2) * 10f64.powi(-exponent + exponent / 2) };
     for row in entries.chunks(columns.max(1)) {
         let entry = |x: &f64| {
-            // Dividing by a power of ten that overflows or vanishes is no danger: its exponent is that of an entry.
-            let text = format!("{:.8}", x / unit);
+            let text = format!("{:.8}", scale(*x));
             let zero = text.chars().all(|c| matches!(c, '-' | '0' | '.'));
             format!("{:>13}", if zero { text.trim_start_matches('-') } else { &text })
         };

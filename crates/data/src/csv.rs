@@ -107,7 +107,8 @@ pub fn parse_csv(name: &str, bytes: &[u8], options: &CsvOptions) -> Result<Datas
 }
 
 /// The byte between the fields of a text: a tab or a semicolon if the first line that is not empty has one outside of
-/// quotes, because a comma beside them is part of a number or of a name; else a comma.
+/// quotes, because a comma beside them is part of a number or of a name; else a comma. Tabs that follow commas only pad
+/// the fields between these.
 #[must_use]
 pub fn delimiter_of(bytes: &[u8]) -> u8 {
     let line = bytes.split(|it| *it == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
@@ -120,7 +121,11 @@ pub fn delimiter_of(bytes: &[u8]) -> u8 {
             !quoted
         })
         .collect();
-    [b'\t', b';'].into_iter().find(|it| outside.contains(it)).unwrap_or(b',')
+    let pads = |at: usize| at == 0 || matches!(outside[at - 1], b',' | b'\t' | b' ');
+    let separates = |byte: u8| {
+        (0..outside.len()).any(|at| outside[at] == byte && !(byte == b'\t' && outside.contains(&b',') && pads(at)))
+    };
+    [b'\t', b';'].into_iter().find(|&it| separates(it)).unwrap_or(b',')
 }
 
 /// The cells of a text file: equally long rows, each with its line.

@@ -55,8 +55,9 @@ fn random_to_text(found: &RandomCheck) -> String {
     }
     out.push_str(&format!(
         "This is no proof: the integrands are too long to be written out. They were compared in {} runs at random points \
-         of a field with 2^61 - 1 elements, where a wrong identity of degree d passes with a chance of at most \
-         (d / 2^61)^{}. {} points stand for the law of the Gaussian variables; the degree in expectations is at most {}.\n",
+         of a field with 2^61 - 1 elements, where a wrong identity of degree d passes with a chance of about \
+         (d / 2^61)^{}. {} points stand for the law of the Gaussian variables; the degree in expectations is {}, roots \
+         and functions counted as symbols.\n",
         found.runs, found.runs, found.points, found.degree
     ));
     out

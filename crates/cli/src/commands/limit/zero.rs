@@ -26,7 +26,9 @@ pub(super) fn vanishing(program: &Program, given: &[(ValueId, Vec<f64>)], tolera
     })?;
     let rows: Vec<String> = given.iter().flat_map(|(id, numbers)| zeros(program, *id, numbers)).collect();
     let because = if rows.is_empty() { String::new() } else { format!(", as is {} of the data", rows.join(", ")) };
-    Some(format!("the vector {vector} is 0{because}; leave it out, or add a small number where it is divided by"))
+    Some(format!(
+        "the vector {vector} is 0{because}: if it is what is divided by, leave it out or add a small number to its norm"
+    ))
 }
 
 /// The members of a family of data that have norm 0.
