@@ -10,7 +10,8 @@ use crate::{Covariance, Estimate, GaussError, Integrand, Method, Tolerance, kink
 /// `E f(Z)` for `Z ~ N(0, C)`.
 ///
 /// The covariance is factored first: only its rank counts, not the number of slots.
-/// A constant vector is evaluated; slots with deviations far above 1 are cut at powers of two; smooth functions of up to five independent variables are integrated on a grid, functions with kinks of up to three variables piece by piece; everything else, and whatever a grid did not achieve, is averaged over randomised Sobol' points.
+/// A constant vector is evaluated; slots with deviations far above 1 are cut at powers of two; smooth functions of up to five independent variables are integrated on a grid, functions with kinks of up to three variables piece by piece; everything else, and whatever a grid did not achieve, is averaged over randomised Sobol' points, of which some are drawn around the landmarks of narrow features.
+/// Functions with narrow layers in several slots are integrated along lines that find these.
 /// With about `max_points` evaluations the tolerance is met, or else the error of the answer is larger than it.
 ///
 /// # Errors

@@ -1,10 +1,12 @@
-//! Functions with kinks or jumps in many variables: one variable is integrated exactly, which smooths the rest.
+//! Functions with kinks, jumps or narrow layers in many variables: one variable is integrated exactly, which smooths the
+//! rest.
 //!
-//! Along a line every kink is a point. The line is cut where it passes a threshold of a slot and where what a kink is a
+//! Along a line every kink is a point, and so is every layer in which a smooth function of several slots varies quickly. The line is cut where it passes a threshold of a slot and where what a kink is a
 //! kink of changes sign ([`Integrand::surface`]), and the pieces are integrated by Gauss-Legendre rules. The integral is
 //! a function of the other variables that is one derivative smoother than the integrand, and smooth wherever the cuts do
-//! not meet: adaptive quadrature finds the rest. In more than three variables a line costs more than it brings: the same
-//! number of evaluations at randomised points is as good.
+//! not meet: adaptive quadrature finds the rest. For kinks in more than three variables a line costs more than it brings: the same
+//! number of evaluations at randomised points is as good. Into a layer hardly a point falls, and there random lines serve
+//! in any number of variables.
 //!
 //! The line takes the direction in which it crosses all kinks at an angle as large as possible. What its rule misses is
 //! measured against a finer rule at random points of the other variables.

@@ -35,8 +35,8 @@ pub(crate) struct Alias {
     pub(crate) negative: bool,
 }
 
-/// The slots that are one for these numbers, as on the diagonal of a kernel: their covariance is known to be that of one
-/// variable with itself, whatever its error.
+/// The slots that are one for these numbers, to the last bit, as on the diagonal of a kernel: an error of their covariance
+/// is one of both variances, and none of the correlation. Variables that are closer than rounding can tell count as one.
 pub(crate) fn aliases(lower: &[Value]) -> Vec<Alias> {
     let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
     let entry = |i: usize, j: usize| lower[i * (i + 1) / 2 + j].value;

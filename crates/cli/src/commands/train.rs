@@ -159,7 +159,8 @@ fn train<T: Float>(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     }
     // What a longer run has in common with a shorter one: a constant rate and a flow know of no end.
     let pace = match args.schedule {
-        _ if args.flow => format!("flow in parts of time {}", args.part()),
+        // To twelve digits: 0.3 / 3 is not 0.1 to the last bit.
+        _ if args.flow => format!("flow in parts of time {:.12e}", args.part()),
         Schedule::Constant => format!("constant after {}", args.warmup),
         schedule => format!("{schedule:?} over {} epochs after {}", args.epochs, args.warmup),
     };
@@ -192,6 +193,7 @@ impl<T: Float> Run<'_, T> {
     fn resume(&mut self) -> anyhow::Result<()> {
         let Some(path) = self.args.checkpoint.as_ref().filter(|path| path.exists()) else { return Ok(()) };
         let hint = match self.args.schedule {
+            Schedule::Constant if self.args.flow => "; a longer flow has more --epochs and --time in proportion",
             Schedule::Constant => "",
             _ => "; a --schedule is laid over all --epochs, so that their number stays",
         };
