@@ -4,6 +4,7 @@ use anyhow::{anyhow, bail};
 use netsor_ir::{ExprId, Instr, Kind, Program, ValueId};
 use netsor_limit::{Data, Deriver, Evaluator, LimitError, Tolerance};
 
+use crate::output;
 use crate::values::member;
 
 /// A number of the limit.
@@ -108,8 +109,10 @@ pub(super) fn evaluate(
     let graph = deriver.into_graph();
     let data = given.iter().fold(Data::new(), |data, (id, numbers)| data.with(*id, numbers.clone()));
     let mut evaluator = Evaluator::new(&graph, program, &data, tolerance)?;
+    let count = wanted.iter().map(|wanted| wanted.sizes.iter().product::<usize>()).sum();
+    let bar = output::progress(count, "limits");
     let mut out = Vec::new();
-    wanted.retain(|wanted| match members(&mut evaluator, wanted, tolerance) {
+    wanted.retain(|wanted| match members(&mut evaluator, wanted, tolerance, &bar) {
         Ok(numbers) => {
             out.extend(numbers);
             true
@@ -120,6 +123,7 @@ pub(super) fn evaluate(
             false
         }
     });
+    bar.finish_and_clear();
     Ok(out)
 }
 
@@ -127,9 +131,11 @@ fn members(
     evaluator: &mut Evaluator<'_>,
     Wanted { name, expr, sizes, symmetric, .. }: &Wanted,
     tolerance: Tolerance,
+    bar: &indicatif::ProgressBar,
 ) -> Result<Vec<Number>, (Vec<u32>, LimitError)> {
     let mut out: Vec<Number> = Vec::new();
     for flat in 0..sizes.iter().product::<usize>() {
+        bar.inc(1);
         let at = member(sizes, flat);
         let (left, right) = at.split_at(at.len() / 2);
         if *symmetric && right < left {
