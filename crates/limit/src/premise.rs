@@ -37,13 +37,15 @@ pub(crate) enum Presumed {
     Expectation { integrand: ExprId, covariance: Vec<ExprId>, parameters: Vec<ExprId> },
     /// A finite number.
     Number(ExprId),
+    /// A number that is known not to be 0.
+    Divisor(ExprId),
 }
 
 impl Presumed {
     fn exprs(&self) -> Vec<ExprId> {
         match self {
             Self::Expectation { covariance, parameters, .. } => covariance.iter().chain(parameters).copied().collect(),
-            Self::Number(expr) => vec![*expr],
+            Self::Number(expr) | Self::Divisor(expr) => vec![*expr],
         }
     }
 }
@@ -70,8 +72,19 @@ impl Deriver<'_> {
     /// Remembers that what a term is multiplied by is finite: that nothing is divided by 0 in it.
     pub(crate) fn presume_scalars(&mut self, term: &Term, name: &str) {
         for &scalar in &term.scalars {
-            if divides(&self.graph, scalar) {
+            let all = self.graph.pool.reachable(scalar);
+            // Powers of the width are compared before anything is evaluated.
+            if all.iter().any(|&id| matches!(self.graph.pool.node(id), Expr::Width(_))) {
+                continue;
+            }
+            if all.iter().any(|&id| divisor(&self.graph, id).is_some()) {
                 self.presume(Presumed::Number(scalar), &term.guards, name);
+            }
+            // Inside of sums they mention what these bind, and show in the number only.
+            for id in self.graph.pool.outside_sums(scalar) {
+                if let Some(divisor) = divisor(&self.graph, id) {
+                    self.presume(Presumed::Divisor(divisor), &term.guards, name);
+                }
             }
         }
     }
@@ -85,6 +98,7 @@ impl Deriver<'_> {
                 parameters: exprs[covariance.len()..].to_vec(),
             },
             Presumed::Number(_) => Presumed::Number(exprs[0]),
+            Presumed::Divisor(_) => Presumed::Divisor(exprs[0]),
         };
         let place = |index: Index| variables.iter().position(|&v| v == index);
         let known =
@@ -98,24 +112,16 @@ impl Deriver<'_> {
     }
 }
 
-/// Whether the expression has a quotient, a negative power or a logarithm of something that is no positive constant.
-fn divides(graph: &Graph, scalar: ExprId) -> bool {
-    let (mut found, mut width) = (false, false);
-    graph.pool.visit(scalar, &mut |node| {
-        let base = match node {
-            Expr::Div(_, b) => *b,
-            Expr::Pow(a, p) if p.is_negative() => *a,
-            Expr::Apply(Func::Log, args) => args[0],
-            // Powers of the width are compared before anything is evaluated.
-            Expr::Width(_) => {
-                width = true;
-                return;
-            }
-            _ => return,
-        };
-        found |= graph.pool.as_const(base).is_none_or(|value| !value.is_positive());
-    });
-    found && !width
+/// What must not be 0 in a quotient, a negative power or a logarithm; `None` for other nodes, and where it is a positive
+/// constant.
+fn divisor(graph: &Graph, id: ExprId) -> Option<ExprId> {
+    let base = match graph.pool.node(id) {
+        Expr::Div(_, b) => *b,
+        Expr::Pow(a, p) if p.is_negative() => *a,
+        Expr::Apply(Func::Log, args) => args[0],
+        _ => return None,
+    };
+    graph.pool.as_const(base).is_none_or(|value| !value.is_positive()).then_some(base)
 }
 
 /// The axes that index variables run over, from where they are used.

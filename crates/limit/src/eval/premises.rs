@@ -48,10 +48,13 @@ impl Evaluator<'_> {
                 Err(LimitError::Domain { what, value }) => {
                     Err(LimitError::Multiplier { name: premise.name.clone(), what, value })
                 }
-                // What it divides by is 0 up to its error.
-                Ok(found) if found.value.abs() <= found.error && found.value != 0.0 => {
-                    let what = crate::show::text(self.graph, self.program, *scalar);
-                    Err(LimitError::Multiplier { name: premise.name.clone(), what, value: found.value })
+                _ => Ok(()),
+            },
+            Presumed::Divisor(divisor) => match self.expr(*divisor, &at, &[]) {
+                Ok(found) if found.value.abs() <= found.error => {
+                    let divisor = crate::show::text(self.graph, self.program, *divisor);
+                    let what = format!("a quotient, a power or a logarithm of {divisor}");
+                    Err(LimitError::Multiplier { name: premise.name.clone(), what, value: 1.0 / found.value })
                 }
                 _ => Ok(()),
             },
