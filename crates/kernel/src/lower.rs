@@ -76,8 +76,8 @@ impl Query {
 /// The plan works for any number of inputs: the size of the program's own batch axis plays no role.
 ///
 /// # Errors
-/// If an entry depends on other inputs than its own two, an integrand cannot be compiled, or something vanishes only if an
-/// expectation exists.
+/// If an entry depends on other inputs than its own two, an integrand cannot be compiled, or something that a query was
+/// derived from vanishes only if an expectation exists.
 pub fn lower(graph: &Graph, program: &Program, queries: &[Query]) -> Result<Plan, KernelError> {
     lower_with(graph, program, queries, &Shared::new())
 }
@@ -93,9 +93,6 @@ pub type Shared = BTreeMap<ValueId, Vec<f64>>;
 /// # Errors
 /// As for [`lower`], and if such data has no numbers, numbers of another count, or numbers that are not finite.
 pub fn lower_with(graph: &Graph, program: &Program, queries: &[Query], shared: &Shared) -> Result<Plan, KernelError> {
-    if let Some(name) = graph.presumes_existence() {
-        return Err(KernelError::Existence { name: name.to_owned() });
-    }
     for (&value, numbers) in shared {
         let Some(definition) = program.values.get(value.index()) else {
             return Err(KernelError::Lower(format!("there is no value number {}", value.index())));
@@ -367,6 +364,10 @@ impl Lowering<'_> {
         let graph = self.graph;
         let value = match &graph.def(id).body {
             Body::Scalar(expr) => self.expr(*expr, &at, &[])?,
+            Body::Provided { value, premises } => match graph.presumes_existence(*premises) {
+                Some(name) => return Err(KernelError::Existence { name: name.to_owned() }),
+                None => self.expr(*value, &at, &[])?,
+            },
             Body::Quotient { numerator, denominator, size, power } => {
                 let values = [*numerator, *denominator, *size].map(|e| self.expr(e, &at, &[]));
                 let [numerator, denominator, size] = values;

@@ -22,14 +22,15 @@ impl Deriver<'_> {
         let (first, second) = if a.0 <= b.0 { (a, b) } else { (b, a) };
         let (v, w) = (value_of(first.0), value_of(second.0));
         let key = (v, w);
-        let body = match self.base_covariances.get(&key) {
+        let known = match self.base_covariances.get(&key) {
             Some(&known) => known,
             None => {
-                let body = self.define_base_covariance(v, w, name)?;
-                self.base_covariances.insert(key, body);
-                body
+                let found = self.noting(|deriver| deriver.define_base_covariance(v, w, name))?;
+                self.base_covariances.insert(key, found);
+                found
             }
         };
+        let body = self.recall(known);
         let indices: Vec<Index> = first.1.iter().chain(second.1).copied().collect();
         let same = match (&self.program.value(v).instr, &self.program.value(w).instr) {
             (Instr::MatMul { matrix: p, .. }, Instr::MatMul { matrix: q, .. }) => {

@@ -103,6 +103,21 @@ impl Differentiator<'_, '_> {
     /// [`LimitError::JumpTimesJump`] and [`LimitError::JumpAlongCurve`] if a derivative of an integrand has no meaning as
     /// a weak derivative.
     pub fn derivative(&mut self, expr: ExprId) -> Result<ExprId, LimitError> {
+        self.deriver.open_frame();
+        let derivative = self.derivative_of_value(expr);
+        let premises = self.deriver.close_frame();
+        Ok(self.deriver.provided(derivative?, premises))
+    }
+
+    fn derivative_of_value(&mut self, expr: ExprId) -> Result<ExprId, LimitError> {
+        // The derivative presumes what the value does, also where that is the same number whatever the datum is.
+        for (symbol, _) in self.deriver.graph.pool.refs(expr) {
+            if let Leaf::Def(def) = self.deriver.graph.leaf(symbol)
+                && let Body::Provided { premises, .. } = self.deriver.graph.def(def).body
+            {
+                self.deriver.rely_on(Some(premises));
+            }
+        }
         self.note_dependence();
         // Definitions refer to earlier ones only: in ascending order, all that is needed is there.
         for def in self.needed(expr) {
@@ -148,7 +163,7 @@ impl Differentiator<'_, '_> {
 
     fn definition(&mut self, def: DefId) -> Result<ExprId, LimitError> {
         match self.deriver.graph.def(def).body.clone() {
-            Body::Scalar(expr) => self.expr(expr),
+            Body::Scalar(expr) | Body::Provided { value: expr, .. } => self.expr(expr),
             Body::Expect { integrand, covariance, parameters } => {
                 let d_covariance = covariance.iter().map(|&e| self.expr(e)).collect::<Result<Vec<_>, _>>()?;
                 let d_parameters = parameters.iter().map(|&e| self.expr(e)).collect::<Result<Vec<_>, _>>()?;

@@ -15,9 +15,10 @@ use netsor_ir::{Dim, Guard, Id, Index, Indices, Instr, Kind, Program, ValueId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::LimitError;
-use crate::graph::{Def, DefId, Graph};
+use crate::graph::{Def, DefId, Graph, PremisesId};
 use crate::order::Leading;
 use crate::product::{Known, Product, ProductKey};
+use crate::provided::{Frame, Remembered};
 use crate::terms::Expander;
 
 /// One coefficient of a ZDot: `Zdot` contains `sum over variables [guards] coefficient * Z^vector[indices]`.
@@ -57,6 +58,8 @@ pub struct ZVar {
     pub law: bool,
     /// Whether its definition has terms of several orders.
     pub(crate) mixed: bool,
+    /// What it presumes about numbers, for [`Deriver::provided`].
+    pub premises: Option<PremisesId>,
 }
 
 /// Derives limits symbolically. Values are derived when asked for, with what they depend on.
@@ -65,8 +68,8 @@ pub struct Deriver<'p> {
     pub(crate) program: &'p Program,
     pub(crate) graph: Graph,
     pub(crate) expander: Expander,
-    pub(crate) expectations: FxHashMap<ExprId, ExprId>,
-    pub(crate) form_covariances: FxHashMap<(ExprId, ExprId), ExprId>,
+    pub(crate) expectations: FxHashMap<ExprId, Remembered<ExprId>>,
+    pub(crate) form_covariances: FxHashMap<(ExprId, ExprId), Remembered<ExprId>>,
     pub(crate) known_defs: HashMap<Def, DefId>,
     /// Constant and random part of linear forms.
     pub(crate) split_forms: FxHashMap<ExprId, (ExprId, ExprId)>,
@@ -79,9 +82,11 @@ pub struct Deriver<'p> {
     /// Expressions without free index variables.
     pub(crate) closed: FxHashSet<ExprId>,
     z: Vec<Option<ZVar>>,
-    pub(crate) base_covariances: FxHashMap<(ValueId, ValueId), ExprId>,
+    pub(crate) base_covariances: FxHashMap<(ValueId, ValueId), Remembered<ExprId>>,
     /// Matrix products by matrix and limit of the operand.
     pub(crate) products: HashMap<ProductKey, Known>,
+    /// What is presumed by what is being derived, the innermost last.
+    pub(crate) frames: Vec<Frame>,
 }
 
 impl<'p> Deriver<'p> {
@@ -102,6 +107,7 @@ impl<'p> Deriver<'p> {
             z: vec![None; program.values.len()],
             base_covariances: FxHashMap::default(),
             products: HashMap::new(),
+            frames: Vec::new(),
         }
     }
 
@@ -138,8 +144,9 @@ impl<'p> Deriver<'p> {
 
     /// `Z^x` of a vector, or the symbolic value of a scalar with its powers of the width.
     pub fn z(&mut self, value: ValueId) -> Result<ZVar, LimitError> {
-        if let Some(known) = &self.z[value.index()] {
-            return Ok(known.clone());
+        if let Some(known) = self.z[value.index()].clone() {
+            self.rely_on(known.premises);
+            return Ok(known);
         }
         // Depth-first over arguments with an explicit stack: programs may be tens of thousands of instructions deep.
         let mut stack = vec![value];
@@ -161,12 +168,14 @@ impl<'p> Deriver<'p> {
                 }
             }
             if stack.len() == before {
-                let z = self.apply_rule(next)?;
-                self.z[next.index()] = Some(z);
+                let Remembered { value: z, premises } = self.noting(|deriver| deriver.apply_rule(next))?;
+                self.z[next.index()] = Some(ZVar { premises, ..z });
                 stack.pop();
             }
         }
-        Ok(self.z[value.index()].clone().expect("the loop ends when it is derived"))
+        let z = self.z[value.index()].clone().expect("the loop ends when it is derived");
+        self.rely_on(z.premises);
+        Ok(z)
     }
 
     /// The limit of a scalar over its own indices, as an expression over definitions and data; of a vector, that of the
@@ -175,6 +184,12 @@ impl<'p> Deriver<'p> {
     /// # Errors
     /// [`LimitError::NotAScalar`] if a positive power of the width is left, or a fluctuation of order 1.
     pub fn scalar(&mut self, value: ValueId) -> Result<ExprId, LimitError> {
+        let Remembered { value, premises } = self.noting(|deriver| deriver.scalar_limit(value))?;
+        Ok(self.provided(value, premises))
+    }
+
+    /// [`Deriver::scalar`] to go on with: what it presumes is noted, and not part of the expression.
+    pub(crate) fn scalar_limit(&mut self, value: ValueId) -> Result<ExprId, LimitError> {
         let z = self.z(value)?;
         let name = self.name(value).to_owned();
         match self.program.value(value).ty.kind {
@@ -198,6 +213,12 @@ impl<'p> Deriver<'p> {
     /// # Errors
     /// As for [`Deriver::scalar`].
     pub fn second_moment(&mut self, a: ValueId, b: ValueId) -> Result<ExprId, LimitError> {
+        let Remembered { value, premises } = self.noting(|deriver| deriver.second_moment_limit(a, b))?;
+        Ok(self.provided(value, premises))
+    }
+
+    /// [`Deriver::second_moment`] to go on with.
+    pub(crate) fn second_moment_limit(&mut self, a: ValueId, b: ValueId) -> Result<ExprId, LimitError> {
         let (x, y) = (self.z(a)?, self.z(b)?);
         let k = self.program.value(a).ty.family.len() as u32;
         let l = self.program.value(b).ty.family.len() as u32;
@@ -289,7 +310,8 @@ impl<'p> Deriver<'p> {
     pub(crate) fn zvar(&mut self, leading: Leading, dot: Vec<DotTerm>) -> ZVar {
         let Leading { power, coefficient, law } = leading;
         let scale = self.graph.pool.width(power);
-        ZVar { expr: self.graph.pool.mul(scale, coefficient), dot, power, coefficient, law, mixed: false }
+        let expr = self.graph.pool.mul(scale, coefficient);
+        ZVar { expr, dot, power, coefficient, law, mixed: false, premises: None }
     }
 
     pub(crate) fn fresh(&mut self) -> Index {

@@ -27,7 +27,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::error::LimitError;
-use crate::graph::{Body, DefId, Graph, Leaf};
+use crate::graph::{Body, DefId, Graph, Leaf, PremisesId};
 use crate::sensitivity::Sensitivities;
 pub use data::Data;
 use integrand::Product;
@@ -77,8 +77,8 @@ pub struct Evaluator<'g> {
     sensitivities: Option<Box<Sensitivities<'g>>>,
     /// Whether expectations inherit the errors of their covariances.
     inherits: bool,
-    /// What was found when it was looked at what the graph's zeros presume.
-    premises: Option<Result<(), LimitError>>,
+    /// Whether premises hold, as far as they were looked at.
+    premises: FxHashMap<PremisesId, Result<(), LimitError>>,
     /// Whether functions evidently have all moments, whatever their parameters.
     moments: FxHashMap<ExprId, bool>,
     /// How smooth integrands are.
@@ -115,7 +115,7 @@ impl<'g> Evaluator<'g> {
             statistics: Statistics::default(),
             sensitivities: None,
             inherits: true,
-            premises: None,
+            premises: FxHashMap::default(),
             moments: FxHashMap::default(),
             smoothness: FxHashMap::default(),
             strict: false,
@@ -169,15 +169,9 @@ impl<'g> Evaluator<'g> {
     /// The value of an expression with `Var(k)` at position `at[k]`.
     ///
     /// # Errors
-    /// If an expectation of the graph does not exist, also one that would vanish if it did; if something is divided by 0;
-    /// if data or positions do not fit.
+    /// If an expectation that it was derived from does not exist, also one that would vanish if it did; if something is
+    /// divided by 0; if data or positions do not fit.
     pub fn value(&mut self, expr: ExprId, at: &[u32]) -> Result<Value, LimitError> {
-        if self.premises.is_none() {
-            self.premises = Some(self.check_premises());
-        }
-        if let Some(Err(error)) = &self.premises {
-            return Err(error.clone());
-        }
         self.expr(expr, at, &[])
     }
 
@@ -188,6 +182,10 @@ impl<'g> Evaluator<'g> {
         let graph = self.graph;
         let value = stacker::maybe_grow(128 * 1024, 8 * 1024 * 1024, || match &graph.def(id).body {
             Body::Scalar(expr) => self.expr(*expr, &at, &[]),
+            Body::Provided { value, premises } => {
+                self.check_premises(*premises)?;
+                self.expr(*value, &at, &[])
+            }
             Body::Quotient { numerator, denominator, size, power } => {
                 let [numerator, denominator, size] = [numerator, denominator, size].map(|&e| self.expr(e, &at, &[]));
                 quotient(numerator?, denominator?, size?, power_to_f64(*power), self.strict)

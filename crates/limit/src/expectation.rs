@@ -30,9 +30,20 @@ impl Deriver<'_> {
     fn expectation_inner(&mut self, expr: ExprId, name: &str) -> Result<ExprId, LimitError> {
         let (canonical, variables) = self.canonical(&[expr]);
         let canonical = canonical[0];
-        if let Some(&known) = self.expectations.get(&canonical) {
-            return Ok(self.instantiate(known, &variables));
-        }
+        let known = match self.expectations.get(&canonical) {
+            Some(&known) => known,
+            None => {
+                let found = self.noting(|deriver| deriver.expectation_of_terms(canonical, name))?;
+                self.expectations.insert(canonical, found);
+                found
+            }
+        };
+        let mean = self.recall(known);
+        Ok(self.instantiate(mean, &variables))
+    }
+
+    /// Multiplied out, term by term.
+    fn expectation_of_terms(&mut self, canonical: ExprId, name: &str) -> Result<ExprId, LimitError> {
         let terms = if self.divides_by_forms(&[canonical]) {
             self.expander.expand_to_forms(&mut self.graph, canonical, name)?
         } else {
@@ -49,8 +60,7 @@ impl Deriver<'_> {
             let value = self.graph.pool.sum(&term.variables, term.guards.iter().cloned(), value);
             total = self.graph.pool.add(total, value);
         }
-        self.expectations.insert(canonical, total);
-        Ok(self.instantiate(total, &variables))
+        Ok(total)
     }
 
     /// The expectation of the random factors of a monomial.
@@ -216,11 +226,20 @@ impl Deriver<'_> {
     pub(crate) fn covariance_of_forms(&mut self, a: ExprId, b: ExprId, name: &str) -> Result<ExprId, LimitError> {
         // Equal pairs are asked for again and again; the covariance is symmetric.
         let key = (a.min(b), a.max(b));
-        if let Some(&known) = self.form_covariances.get(&key) {
-            return Ok(known);
-        }
-        let left = self.expander.expand(&mut self.graph, key.0, name)?;
-        let right = self.expander.expand(&mut self.graph, key.1, name)?;
+        let known = match self.form_covariances.get(&key) {
+            Some(&known) => known,
+            None => {
+                let found = self.noting(|deriver| deriver.covariance_of_terms(key.0, key.1, name))?;
+                self.form_covariances.insert(key, found);
+                found
+            }
+        };
+        Ok(self.recall(known))
+    }
+
+    fn covariance_of_terms(&mut self, a: ExprId, b: ExprId, name: &str) -> Result<ExprId, LimitError> {
+        let left = self.expander.expand(&mut self.graph, a, name)?;
+        let right = self.expander.expand(&mut self.graph, b, name)?;
         let mut total = self.graph.pool.integer(0);
         for x in &left {
             for y in &right {
@@ -241,7 +260,6 @@ impl Deriver<'_> {
                 total = pool.add(total, value);
             }
         }
-        self.form_covariances.insert(key, total);
         Ok(total)
     }
 }

@@ -10,7 +10,7 @@ use netsor_ir::number::Power;
 use netsor_ir::{Axis, Dim, ExprId, Exprs, Id, Index, Instr, Kind, Program};
 use rustc_hash::FxBuildHasher;
 
-use crate::premise::{Premise, Presumed};
+pub use crate::provided::{Premises, PremisesId};
 
 /// The id of a definition.
 pub type DefId = Id<Def>;
@@ -56,6 +56,13 @@ pub enum Body {
         /// Its exponent, with a minus sign.
         power: Power,
     },
+    /// A value that is handed out, provided that what was presumed in its derivation holds. No definition mentions it.
+    Provided {
+        /// A scalar expression over data and earlier definitions.
+        value: ExprId,
+        /// What it presumes.
+        premises: PremisesId,
+    },
 }
 
 impl Body {
@@ -63,7 +70,7 @@ impl Body {
     pub fn exprs(&self) -> Vec<ExprId> {
         match self {
             Self::Expect { covariance, parameters, .. } => covariance.iter().chain(parameters).copied().collect(),
-            Self::Scalar(expr) => vec![*expr],
+            Self::Scalar(expr) | Self::Provided { value: expr, .. } => vec![*expr],
             Self::Quotient { numerator, denominator, size, .. } => vec![*numerator, *denominator, *size],
         }
     }
@@ -91,8 +98,8 @@ pub struct Graph {
     pub defs: Vec<Def>,
     /// The program's axes, then one for the coordinates of each constant dimension that occurs.
     pub axes: Vec<Axis>,
-    /// What zeros of the graph presume about numbers.
-    pub(crate) premises: IndexSet<Premise, FxBuildHasher>,
+    /// What values presume about numbers.
+    pub(crate) premises: IndexSet<Premises, FxBuildHasher>,
     n_values: u32,
     /// Which values of the program are base Gaussian variables: initial vectors and matrix products of width `n`.
     random: Vec<bool>,
@@ -116,13 +123,6 @@ impl Graph {
                 })
                 .collect(),
         }
-    }
-
-    /// The first value with a part that vanishes only if an expectation exists, which depends on numbers:
-    /// [`Evaluator`](crate::Evaluator) looks at it, and whoever evaluates a graph by other means should refuse it.
-    pub fn presumes_existence(&self) -> Option<&str> {
-        let expectation = |p: &&Premise| matches!(p.what, Presumed::Expectation { .. });
-        self.premises.iter().find(expectation).map(|p| p.name.as_str())
     }
 
     /// What a symbol stands for.

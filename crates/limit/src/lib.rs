@@ -72,6 +72,7 @@ mod powers;
 mod premise;
 mod price;
 mod product;
+mod provided;
 pub mod sampled;
 mod sensitivity;
 pub mod show;

@@ -32,7 +32,8 @@ use rustc_hash::FxHashMap;
 use crate::derive::Deriver;
 use crate::error::LimitError;
 
-pub use forward::PairSums;
+use crate::provided::PremisesId;
+pub(crate) use forward::PairSums;
 
 /// What the derivatives in the path formula are taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,8 @@ pub struct PathFormula<'a, 'p> {
     reduced: Reduced,
     /// For each value, the products whose operand depends on it, with the derivative as a term of the graph.
     consumers: Vec<Vec<(ValueId, ExprId)>>,
-    expectations: FxHashMap<(ExprId, ExprId), ExprId>,
+    /// What the derivatives presume.
+    premises: Option<PremisesId>,
 }
 
 impl<'a, 'p> PathFormula<'a, 'p> {
@@ -94,11 +96,14 @@ impl<'a, 'p> PathFormula<'a, 'p> {
     pub fn new(network: &'a Network, deriver: &'a mut Deriver<'p>, rule: PathRule) -> Result<Self, PathFormulaError> {
         check_scales(network)?;
         let reduced = Reduced::new(network)?;
-        let mut formula = Self { network, deriver, reduced, consumers: Vec::new(), expectations: FxHashMap::default() };
-        formula.consumers = match rule {
-            PathRule::Printed => formula.printed_consumers()?,
-            PathRule::WithReturns => formula.base_consumers()?,
+        let mut formula = Self { network, deriver, reduced, consumers: Vec::new(), premises: None };
+        formula.deriver.open_frame();
+        let consumers = match rule {
+            PathRule::Printed => formula.printed_consumers(),
+            PathRule::WithReturns => formula.base_consumers(),
         };
+        formula.premises = formula.deriver.close_frame();
+        formula.consumers = consumers?;
         Ok(formula)
     }
 
@@ -144,6 +149,16 @@ impl<'a, 'p> PathFormula<'a, 'p> {
     /// # Errors
     /// [`PathFormulaError`] if an output is not a sum of readouts, or an expectation cannot be derived.
     pub fn kernel(&mut self, first: ValueId, second: ValueId) -> Result<PathKernel, PathFormulaError> {
+        self.deriver.open_frame();
+        self.deriver.rely_on(self.premises);
+        let kernel = self.kernel_limit(first, second);
+        let premises = self.deriver.close_frame();
+        let PathKernel { total, parts } = kernel?;
+        let parts = parts.into_iter().map(|(value, part)| (value, self.deriver.provided(part, premises))).collect();
+        Ok(PathKernel { total: self.deriver.provided(total, premises), parts })
+    }
+
+    fn kernel_limit(&mut self, first: ValueId, second: ValueId) -> Result<PathKernel, PathFormulaError> {
         let back = self.backward(first, second)?;
         let program = &self.network.program;
         let mut parts: BTreeMap<ValueId, ExprId> = BTreeMap::new();
@@ -271,7 +286,7 @@ impl<'a, 'p> PathFormula<'a, 'p> {
                 Expr::Ref(symbol, _) => {
                     let value = value_of(symbol);
                     match self.network.program.value(value).ty.kind {
-                        Kind::Scalar => self.deriver.scalar(value)?,
+                        Kind::Scalar => self.deriver.scalar_limit(value)?,
                         _ => self.deriver.z(value)?.expr,
                     }
                 }
@@ -296,16 +311,10 @@ impl<'a, 'p> PathFormula<'a, 'p> {
         Ok(done[&root])
     }
 
-    /// `E[a b]`, each pair once.
+    /// `E[a b]`, which does not depend on their order.
     fn mean(&mut self, a: ExprId, b: ExprId) -> Result<ExprId, PathFormulaError> {
-        let key = (a.min(b), a.max(b));
-        if let Some(&known) = self.expectations.get(&key) {
-            return Ok(known);
-        }
-        let product = self.deriver.graph.pool.mul(key.0, key.1);
-        let mean = self.deriver.expectation(product, "a product of derivatives along paths")?;
-        self.expectations.insert(key, mean);
-        Ok(mean)
+        let product = self.deriver.graph.pool.mul(a.min(b), a.max(b));
+        Ok(self.deriver.expectation(product, "a product of derivatives along paths")?)
     }
 
     /// `x . x'` of inputs, and `E[x x']` times the size of vectors relative to `n`.
@@ -324,7 +333,7 @@ impl<'a, 'p> PathFormula<'a, 'p> {
                     Kind::Vector(Dim::Width(class)) => program.classes[class.index()].ratio.clone(),
                     _ => Number::one(),
                 };
-                let moment = self.deriver.second_moment(x, y)?;
+                let moment = self.deriver.second_moment_limit(x, y)?;
                 let ratio = self.deriver.graph.pool.constant(ratio);
                 Ok(self.deriver.graph.pool.mul(ratio, moment))
             }

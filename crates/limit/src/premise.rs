@@ -3,7 +3,8 @@
 //! An expectation that vanishes by symmetry or by independence is 0 only if it exists, and a number that multiplies such a
 //! zero must be one. Where existence is not evident from the structure ([`crate::integrable`]), it depends on numbers: on
 //! the rank of a covariance for batch norm, on a variance for `exp(a^2)`. Then the zero stands, so that what is zero by
-//! proof stays so, and the graph remembers what it presumes; whoever puts in numbers looks ([`crate::Evaluator`]).
+//! proof stays so, and the value remembers what it presumes ([`crate::provided`]); whoever puts in numbers looks
+//! ([`crate::Evaluator`]).
 
 use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::func::Func;
@@ -15,6 +16,7 @@ use rustc_hash::FxHashMap;
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::graph::{DefId, Graph, Leaf};
+use crate::provided::Set;
 use crate::slots::Slots;
 use crate::terms::Term;
 
@@ -108,7 +110,8 @@ impl Deriver<'_> {
         let mut sizes = Sizes { graph: &self.graph, program: self.program, known: FxHashMap::default() };
         let sizes = sizes.of(&exprs, variables.len());
         let premise = Premise { name: name.to_owned(), what, sizes, guards };
-        self.graph.premises.insert(premise);
+        let premises = self.graph.intern_premises(Set::One(premise));
+        self.rely_on(Some(premises));
     }
 }
 

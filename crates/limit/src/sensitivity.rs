@@ -127,8 +127,6 @@ impl<'p> Sensitivities<'p> {
             let (covariance, parameters) = ((covariance, d_covariance), (parameters, d_parameters));
             derivatives.push(deriver.price(integrand, covariance, parameters, "a covariance")?);
         }
-        // They are about variables of one integrand only, and a bar on an error may do without.
-        deriver.graph.premises.clear();
         Ok(Partials { variables, derivatives })
     }
 }

@@ -32,7 +32,7 @@ pub fn show(graph: &Graph, program: &Program, expr: ExprId, notation: Notation, 
 pub fn definition(graph: &Graph, program: &Program, def: DefId, notation: Notation) -> String {
     let printer = Printer { graph, program, notation, indices: &[] };
     match &graph.def(def).body {
-        Body::Scalar(expr) => printer.expr(*expr, 0),
+        Body::Scalar(expr) | Body::Provided { value: expr, .. } => printer.expr(*expr, 0),
         Body::Quotient { numerator, denominator, power, .. } => {
             let (top, bottom) = (printer.expr(*numerator, 2), printer.expr(*denominator, 3));
             match notation {

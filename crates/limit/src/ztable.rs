@@ -155,7 +155,7 @@ impl Deriver<'_> {
         match z {
             Ok(z) => {
                 let expr = match value.ty.kind {
-                    Kind::Scalar => match self.scalar(id) {
+                    Kind::Scalar => match self.scalar_limit(id) {
                         Ok(expr) => expr,
                         Err(reason) => {
                             row.reason = Some(reason.to_string());

@@ -136,10 +136,12 @@ impl Dot {
             let coefficient = pair.get(1).and_then(Value::as_f64).ok_or_else(malformed)?;
             terms.push((find(name)?, Vec::new(), coefficient));
         }
-        for term in deriver.z(id).map_err(failed)?.dot {
+        let z = deriver.z(id).map_err(failed)?;
+        for term in z.dot {
+            let coefficient = deriver.provided(term.coefficient, z.premises);
             match terms.iter_mut().find(|(y, ..)| *y == term.vector) {
-                Some((_, found, _)) => found.push(term.coefficient),
-                None => terms.push((term.vector, vec![term.coefficient], 0.0)),
+                Some((_, found, _)) => found.push(coefficient),
+                None => terms.push((term.vector, vec![coefficient], 0.0)),
             }
         }
         let before = program.value_ids().take_while(|v| *v < id);

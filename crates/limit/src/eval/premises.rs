@@ -10,10 +10,11 @@ use super::groups::{Split, split};
 use super::integrand::CompiledFactor;
 use super::{Evaluator, Value};
 use crate::error::LimitError;
-use crate::graph::Leaf;
+use crate::graph::{Leaf, PremisesId};
 use crate::integrable::Reader;
 use crate::powers;
 use crate::premise::{Premise, Presumed};
+use crate::provided::Set;
 
 /// The most positions of index variables at which a premise is looked at: it depends on ranks and signs, which seldom
 /// differ between them.
@@ -31,10 +32,23 @@ pub(super) enum Existence {
 }
 
 impl Evaluator<'_> {
-    /// Looks at everything that zeros of the graph presume.
-    pub(super) fn check_premises(&mut self) -> Result<(), LimitError> {
+    /// Whether premises hold, each looked at once.
+    pub(super) fn check_premises(&mut self, premises: PremisesId) -> Result<(), LimitError> {
         let graph = self.graph;
-        graph.premises.iter().try_for_each(|premise| self.check_premise(premise))
+        // Sets come after what they are built of.
+        for id in graph.premises_behind(premises, &|id| self.premises.contains_key(&id)) {
+            let holds = match graph.premises(id) {
+                Set::One(premise) => self.check_premise(premise),
+                Set::All(parts) => parts.iter().try_for_each(|part| self.premises[part].clone()),
+            };
+            self.premises.insert(id, holds);
+        }
+        self.premises[&premises].clone()
+    }
+
+    /// Whether everything holds that was presumed anywhere in the graph.
+    pub(crate) fn check_all_premises(&mut self) -> Result<(), LimitError> {
+        (0..self.graph.premises.len()).try_for_each(|k| self.check_premises(PremisesId::new(k)))
     }
 
     fn check_premise(&mut self, premise: &Premise) -> Result<(), LimitError> {

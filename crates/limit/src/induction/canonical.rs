@@ -193,7 +193,7 @@ impl<'a, 'p> Canonical<'a, 'p> {
                 let symbol = self.deriver.graph.def_symbol(def);
                 self.deriver.graph.pool.reference(symbol, [])
             }
-            Def { body: Body::Scalar(expr), .. } => self.of(expr),
+            Def { body: Body::Scalar(expr) | Body::Provided { value: expr, .. }, .. } => self.of(expr),
             Def { body: Body::Expect { integrand, covariance, parameters }, .. } => {
                 let covariance: Vec<ExprId> = covariance.into_iter().map(|e| self.of(e)).collect();
                 let covariance: Vec<ExprId> = covariance.into_iter().map(|e| self.normal(e)).collect();

@@ -95,6 +95,10 @@ impl Induction {
         let Ok(mut evaluator) = Evaluator::new(&self.graph, &self.program, &data, tolerance) else { return };
         let mut verdict = |difference: Option<ExprId>, squared: bool| {
             let Some(expr) = difference else { return Verdict::Open };
+            // A difference is of terms to go on with, which do not say what they presume.
+            if evaluator.check_all_premises().is_err() {
+                return Verdict::Open;
+            }
             match evaluator.value(expr, &[]) {
                 // Ten errors, and far above the rounding of numbers of size one.
                 Ok(found) if 10.0 * found.error + 1e-9 < found.value.abs() => {
@@ -205,7 +209,7 @@ impl Ctx<'_, '_> {
     fn descent(&mut self, t: usize, k: usize) -> Result<ExprId, InductionError> {
         let mut total = self.deriver.graph.pool.integer(0);
         for s in 0..t {
-            let chi = self.deriver.scalar(self.signals[k].chi[s])?;
+            let chi = self.deriver.scalar_limit(self.signals[k].chi[s])?;
             let pool = &mut self.deriver.graph.pool;
             let share = pool.constant(self.steps.share(t, s));
             let term = pool.mul(share, chi);
@@ -299,7 +303,7 @@ impl Ctx<'_, '_> {
             for (&h, &dh) in &self.signals[j].adjoints.clone() {
                 let Some(share) = self.sums.shortest(g, h) else { continue };
                 let signals = match program.value(g).ty.kind {
-                    Kind::Vector(Dim::Width(_)) => self.deriver.second_moment(dg, dh)?,
+                    Kind::Vector(Dim::Width(_)) => self.deriver.second_moment_limit(dg, dh)?,
                     _ => self.finite_product(dg, dh)?,
                 };
                 let pool = &mut self.deriver.graph.pool;
@@ -326,8 +330,8 @@ impl Ctx<'_, '_> {
         for t in 1..=self.steps.steps {
             for i in 0..self.signals.len() {
                 let (output, component) = (self.signals[i].output, self.signals[i].component);
-                let now = self.deriver.scalar(self.signals[i].at[t])?;
-                let before = self.deriver.scalar(self.signals[i].at[0])?;
+                let now = self.deriver.scalar_limit(self.signals[i].at[t])?;
+                let before = self.deriver.scalar_limit(self.signals[i].at[0])?;
                 let mut difference = self.deriver.graph.pool.sub(now, before);
                 for pair in kernels {
                     let other = match pair.at {

@@ -17,9 +17,10 @@ use netsor_ir::{ExprId, Instr, ValueId};
 
 use super::{PathFormula, PathFormulaError, same_origin, strength};
 
-/// `A(g, g')` for every pair that it is not zero for by proof; symmetric.
+/// `A(g, g')` for every pair that it is not zero for by proof; symmetric. Terms to go on with: what they presume is not
+/// part of them.
 #[derive(Clone, Debug, Default)]
-pub struct PairSums {
+pub(crate) struct PairSums {
     /// Of all paths, the later G-var first.
     all: BTreeMap<(ValueId, ValueId), ExprId>,
     /// Of paths of length two.
@@ -28,13 +29,13 @@ pub struct PairSums {
 
 impl PairSums {
     /// `A(g, h)`; `None` if it is zero.
-    pub fn get(&self, g: ValueId, h: ValueId) -> Option<ExprId> {
+    pub(crate) fn get(&self, g: ValueId, h: ValueId) -> Option<ExprId> {
         self.all.get(&(g.max(h), g.min(h))).copied()
     }
 
     /// The part of `A(g, h)` from the paths of length two, `rate of W * E[x x']`; `None` if it is zero. Eq. 100 is the
     /// sum of it times `E[Z^dg Z^dh]` over all pairs.
-    pub fn shortest(&self, g: ValueId, h: ValueId) -> Option<ExprId> {
+    pub(crate) fn shortest(&self, g: ValueId, h: ValueId) -> Option<ExprId> {
         self.shortest.get(&(g.max(h), g.min(h))).copied()
     }
 }
@@ -46,7 +47,7 @@ impl PathFormula<'_, '_> {
     ///
     /// # Errors
     /// [`PathFormulaError`] if an expectation cannot be derived.
-    pub fn pair_sums(&mut self) -> Result<PairSums, PathFormulaError> {
+    pub(crate) fn pair_sums(&mut self) -> Result<PairSums, PathFormulaError> {
         let program = &self.network.program;
         let operands = self.operands();
         let mut sums = PairSums::default();
@@ -100,7 +101,7 @@ impl PathFormula<'_, '_> {
     ///
     /// # Errors
     /// [`PathFormulaError`] if an output is not a sum of readouts.
-    pub fn kernel_from(
+    pub(crate) fn kernel_from(
         &mut self,
         sums: &PairSums,
         first: ValueId,
