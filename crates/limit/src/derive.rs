@@ -193,10 +193,7 @@ impl<'p> Deriver<'p> {
         let z = self.z(value)?;
         let name = self.name(value).to_owned();
         match self.program.value(value).ty.kind {
-            Kind::Scalar | Kind::Vector(Dim::Finite(_)) => {
-                let leading = Leading { power: z.power, coefficient: z.coefficient, law: z.law };
-                self.limit_of(&leading, &name)
-            }
+            Kind::Scalar | Kind::Vector(Dim::Finite(_)) => self.limit(value),
             Kind::Vector(Dim::Width(_)) => {
                 let leading = Leading { power: z.power, coefficient: z.coefficient, law: z.law };
                 let rank = self.program.value(value).ty.family.len();
@@ -206,6 +203,14 @@ impl<'p> Deriver<'p> {
             }
             Kind::Matrix { .. } => Err(LimitError::Matrix { name }),
         }
+    }
+
+    /// The limit of a scalar or of `Z^x` of a vector: 0 if it vanishes.
+    pub(crate) fn limit(&mut self, value: ValueId) -> Result<ExprId, LimitError> {
+        let z = self.z(value)?;
+        let leading = Leading { power: z.power, coefficient: z.coefficient, law: z.law };
+        let name = self.name(value).to_owned();
+        self.limit_of(&leading, &name)
     }
 
     /// `E Z^a Z^b` over the indices of `a` and then those of `b`.

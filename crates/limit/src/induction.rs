@@ -19,19 +19,22 @@
 
 mod at_points;
 mod canonical;
-mod check;
 mod dependent;
 mod field;
 mod modulo;
 mod polynomial;
+mod proof;
 mod random;
 mod roots;
+mod sides;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod training;
 
 use netsor_ir::expr::ExprId;
 use netsor_ir::number::Number;
+use netsor_ir::paths::PathError;
 use netsor_ir::transform::{Decay, Loss, Sgd, TransformError};
 use netsor_ir::{Network, Program, ValueId};
 use num_traits::Zero;
@@ -95,7 +98,7 @@ pub enum InductionError {
     Transform(#[from] TransformError),
     /// There is no path formula for the network.
     #[error(transparent)]
-    Paths(#[from] PathFormulaError),
+    Paths(PathFormulaError),
     /// A limit could not be derived.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -120,6 +123,21 @@ pub enum InductionError {
     /// Nothing is trained.
     #[error("the induction is about what training changes: expected at least one step, found 0")]
     NoSteps,
+}
+
+impl From<PathFormulaError> for InductionError {
+    fn from(error: PathFormulaError) -> Self {
+        match error {
+            PathFormulaError::Limit(error) => Self::Limit(error),
+            other => Self::Paths(other),
+        }
+    }
+}
+
+impl From<PathError> for InductionError {
+    fn from(error: PathError) -> Self {
+        PathFormulaError::from(error).into()
+    }
 }
 
 /// What the induction says of one network: every G-var, then every output.
@@ -249,7 +267,7 @@ impl Induction {
     /// [`InductionError`]: for other parametrizations, outputs that are no sums of readouts, and whatever cannot be
     /// derived.
     pub fn check(network: &Network, steps: &Steps) -> Result<Self, InductionError> {
-        check::check(network, steps, MONOMIALS)
+        proof::check(network, steps, MONOMIALS)
     }
 
     /// Whether eq. 107 holds for every G-var, by proof.

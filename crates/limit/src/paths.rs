@@ -18,22 +18,22 @@
 //! difference is what gradient independence costs.
 
 mod forward;
+mod limits;
 
 use std::collections::BTreeMap;
 
 use netsor_ir::calculus::Derivative;
-use netsor_ir::expr::for_each_child;
 use netsor_ir::paths::{PathError, Reduced};
-use netsor_ir::program::{symbol_of, value_of};
-use netsor_ir::{Dim, Expr, ExprId, Index, Instr, Kind, Network, Number, Power, Program, Scale, Symbol, ValueId};
+use netsor_ir::program::symbol_of;
+use netsor_ir::{Dim, ExprId, Instr, Kind, Network, Number, Power, Program, Scale, Symbol, ValueId};
 use num_traits::{One, Zero};
-use rustc_hash::FxHashMap;
 
 use crate::derive::Deriver;
 use crate::error::LimitError;
-
 use crate::provided::PremisesId;
-pub(crate) use forward::PairSums;
+
+pub(crate) use forward::{PairSums, Paths};
+pub(crate) use limits::Limits;
 
 /// What the derivatives in the path formula are taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl<'a, 'p> PathFormula<'a, 'p> {
         for (&(g, h), &b) in &back {
             let (parameter, gram) = match (&program.value(g).instr, &program.value(h).instr) {
                 (Instr::MatMul { matrix, vector, .. }, Instr::MatMul { vector: other, .. }) => {
-                    (matrix.value, self.gram(vector.value, other.value)?)
+                    (matrix.value, gram(program, self.deriver, vector.value, other.value)?)
                 }
                 _ => (g, self.deriver.graph.pool.integer(1)),
             };
@@ -218,7 +218,7 @@ impl<'a, 'p> PathFormula<'a, 'p> {
                     if !same_origin(program, g, h) {
                         continue;
                     }
-                    let mean = self.mean(left, right)?;
+                    let mean = self.deriver.mean_of_product(&left, &right)?;
                     let term = self.deriver.graph.pool.mul(above, mean);
                     if !self.deriver.graph.pool.is_zero(term) {
                         self.add(&mut back, (g, h), term);
@@ -251,98 +251,38 @@ impl<'a, 'p> PathFormula<'a, 'p> {
 
     /// The readouts and biases that an output is a sum of, with coefficients as terms of the graph.
     fn heads(&mut self, output: ValueId) -> Result<Vec<(ValueId, ExprId)>, PathFormulaError> {
-        let mut heads = Vec::new();
-        for head in self.reduced.heads(output)? {
-            heads.push((head.readout, self.in_z(head.coefficient)?));
-        }
-        let biases: Vec<(ValueId, ExprId)> = self.reduced.derivatives[output.index()]
-            .iter()
-            .copied()
-            .filter(|&(part, _)| matches!(self.network.program.value(part).instr, Instr::Gaussian(_)))
-            .collect();
-        for (bias, coefficient) in biases {
-            heads.push((bias, self.in_z(coefficient)?));
-        }
-        Ok(heads)
+        let parts = heads(&mut self.reduced, output)?;
+        parts.into_iter().map(|(part, coefficient)| Ok((part, self.in_z(coefficient)?))).collect()
     }
 
     /// A term of the reduced program with `Z` put in for its values.
     fn in_z(&mut self, root: ExprId) -> Result<ExprId, PathFormulaError> {
-        let mut order = Vec::new();
-        let mut stack = vec![root];
-        let mut seen = rustc_hash::FxHashSet::default();
-        while let Some(next) = stack.pop() {
-            if seen.insert(next) {
-                order.push(next);
-                for_each_child(self.reduced.program.exprs.node(next), |child| stack.push(child));
-            }
-        }
-        // Children have smaller ids than their parents.
-        order.sort_unstable();
-        let mut done: FxHashMap<ExprId, ExprId> = FxHashMap::default();
-        for at in order {
-            let node = self.reduced.program.exprs.node(at).clone();
-            let copy = match node {
-                Expr::Ref(symbol, _) => {
-                    let value = value_of(symbol);
-                    match self.network.program.value(value).ty.kind {
-                        Kind::Scalar => self.deriver.scalar_limit(value)?,
-                        _ => self.deriver.z(value)?.expr,
-                    }
-                }
-                Expr::Sum(_) | Expr::Table(..) => {
-                    let name = self.network.program.name.clone();
-                    return Err(PathError::Family { name }.into());
-                }
-                leaf @ (Expr::Const(_) | Expr::Pi | Expr::Width(_)) => self.deriver.graph.pool.intern(leaf),
-                Expr::Neg(a) => self.deriver.graph.pool.neg(done[&a]),
-                Expr::Add(a, b) => self.deriver.graph.pool.add(done[&a], done[&b]),
-                Expr::Sub(a, b) => self.deriver.graph.pool.sub(done[&a], done[&b]),
-                Expr::Mul(a, b) => self.deriver.graph.pool.mul(done[&a], done[&b]),
-                Expr::Div(a, b) => self.deriver.graph.pool.div(done[&a], done[&b]),
-                Expr::Pow(a, p) => self.deriver.graph.pool.pow(done[&a], p),
-                Expr::Apply(func, args) => {
-                    let args = args.iter().map(|a| done[a]).collect();
-                    self.deriver.graph.pool.intern(Expr::Apply(func, args))
-                }
-            };
-            done.insert(at, copy);
-        }
-        Ok(done[&root])
-    }
-
-    /// `E[a b]`, which does not depend on their order.
-    fn mean(&mut self, a: ExprId, b: ExprId) -> Result<ExprId, PathFormulaError> {
-        let product = self.deriver.graph.pool.mul(a.min(b), a.max(b));
-        Ok(self.deriver.expectation(product, "a product of derivatives along paths")?)
-    }
-
-    /// `x . x'` of inputs, and `E[x x']` times the size of vectors relative to `n`.
-    fn gram(&mut self, x: ValueId, y: ValueId) -> Result<ExprId, PathFormulaError> {
-        let program = &self.network.program;
-        match program.value(x).ty.kind {
-            Kind::Vector(Dim::Finite(size)) => {
-                let (a, b) = (self.deriver.z(x)?.expr, self.deriver.z(y)?.expr);
-                let axis = self.deriver.graph.coordinate_axis(size);
-                let product = self.deriver.graph.pool.mul(a, b);
-                // The coordinate is the first index of a plain vector of constant dimension.
-                Ok(self.deriver.graph.pool.sum(&[(Index::Var(0), axis)], [], product))
-            }
-            kind => {
-                let ratio = match kind {
-                    Kind::Vector(Dim::Width(class)) => program.classes[class.index()].ratio.clone(),
-                    _ => Number::one(),
-                };
-                let moment = self.deriver.second_moment_limit(x, y)?;
-                let ratio = self.deriver.graph.pool.constant(ratio);
-                Ok(self.deriver.graph.pool.mul(ratio, moment))
-            }
-        }
+        self.deriver.function(&self.reduced.program.exprs, root, &self.network.program.name)
     }
 }
 
+/// The readouts and biases that an output is a sum of, with coefficients as terms of the reduced program.
+fn heads(reduced: &mut Reduced, output: ValueId) -> Result<Vec<(ValueId, ExprId)>, PathError> {
+    let readouts = reduced.heads(output)?;
+    let program = &reduced.program;
+    let biases = reduced.derivatives[output.index()].iter().copied();
+    let biases = biases.filter(|&(part, _)| matches!(program.value(part).instr, Instr::Gaussian(_)));
+    Ok(readouts.into_iter().map(|head| (head.readout, head.coefficient)).chain(biases).collect())
+}
+
+/// `x . x'` of inputs, and `E[x x']` times the size of vectors relative to `n`.
+fn gram<L: Limits>(program: &Program, limits: &mut L, x: ValueId, y: ValueId) -> Result<L::Scalar, L::Error> {
+    let ratio = match program.value(x).ty.kind {
+        Kind::Vector(Dim::Width(class)) => program.classes[class.index()].ratio.clone(),
+        _ => Number::one(),
+    };
+    let moment = limits.moment(x, y)?;
+    let ratio = limits.number(&ratio);
+    Ok(limits.product(&ratio, &moment))
+}
+
 /// Whether two values are products with one matrix from one side, or one initial vector.
-pub(crate) fn same_origin(program: &Program, g: ValueId, h: ValueId) -> bool {
+fn same_origin(program: &Program, g: ValueId, h: ValueId) -> bool {
     match (&program.value(g).instr, &program.value(h).instr) {
         (Instr::MatMul { matrix: a, transposed: s, .. }, Instr::MatMul { matrix: b, transposed: t, .. }) => {
             a.value == b.value && s == t
@@ -353,7 +293,7 @@ pub(crate) fn same_origin(program: &Program, g: ValueId, h: ValueId) -> bool {
 
 /// `s(A)` of a product with a vector whose dimension is a width: the variance of an entry times the size of the input.
 /// `None` for a product with an input, and for what is no product: nothing flows further back.
-pub(crate) fn strength(program: &Program, product: ValueId) -> Option<Number> {
+fn strength(program: &Program, product: ValueId) -> Option<Number> {
     let Instr::MatMul { matrix, transposed, .. } = &program.value(product).instr else { return None };
     let (Instr::Matrix { variance }, Kind::Matrix { rows, cols }) =
         (&program.value(matrix.value).instr, program.value(matrix.value).ty.kind)
@@ -367,7 +307,7 @@ pub(crate) fn strength(program: &Program, product: ValueId) -> Option<Number> {
 }
 
 /// Variances and rates of the NTK parametrization.
-pub(crate) fn check_scales(network: &Network) -> Result<(), PathFormulaError> {
+fn check_scales(network: &Network) -> Result<(), PathFormulaError> {
     let program = &network.program;
     let refuse = |id: ValueId, power: Power, expected: Power| {
         let name = program.value(id).name.clone();

@@ -9,7 +9,7 @@
 use std::rc::Rc;
 
 use netsor_ir::expr::{Expr, ExprId, Exprs, Symbol};
-use netsor_ir::number::Power;
+use netsor_ir::number::{Number, Power};
 use netsor_ir::program::value_of;
 use netsor_ir::{Dim, Func, Instr, Kind, Program, ValueId};
 use num_traits::{Signed, ToPrimitive, Zero};
@@ -21,6 +21,7 @@ use super::polynomial::Polynomial;
 use crate::error::LimitError;
 use crate::graph::Graph;
 use crate::order::expanded_definitions;
+use crate::paths::Limits;
 use crate::product::Product;
 use crate::tables::table_entry;
 use crate::widths::{Expansion, multiplied_out};
@@ -173,12 +174,6 @@ impl<'p> AtPoints<'p> {
         Ok(z.coordinates()?.to_vec())
     }
 
-    /// The limit of a scalar.
-    pub(super) fn scalar(&mut self, value: ValueId) -> Result<Scalar, InductionError> {
-        let limit = self.limit(value)?;
-        Ok(Scalar { value: limit[0].constant[0], degree: limit[0].degree })
-    }
-
     /// `E x`.
     pub(super) fn mean(&mut self, x: &Polynomial) -> Result<Scalar, InductionError> {
         let mut total = Scalar { value: self.weighted(&x.constant), degree: x.degree + 1 };
@@ -194,7 +189,7 @@ impl<'p> AtPoints<'p> {
     }
 
     /// `E x y`.
-    pub(super) fn mean_of_product(&mut self, x: &Polynomial, y: &Polynomial) -> Result<Scalar, InductionError> {
+    fn mean_of(&mut self, x: &Polynomial, y: &Polynomial) -> Result<Scalar, InductionError> {
         if !x.quadratic.is_empty() || !y.quadratic.is_empty() {
             let product = x.times(y).ok_or_else(|| unsupported("a moment", "it has degree three in error signals"))?;
             return self.mean(&product);
@@ -237,7 +232,7 @@ impl<'p> AtPoints<'p> {
                 let mut total = Scalar { value: 0, degree: 0 };
                 for (x, y) in x.coordinates()?.iter().zip(y.coordinates()?) {
                     let product = match program.value(vector.value).ty.kind {
-                        Kind::Vector(Dim::Width(_)) => self.mean_of_product(x, y)?,
+                        Kind::Vector(Dim::Width(_)) => self.mean_of(x, y)?,
                         _ => Scalar { value: times(x.constant[0], y.constant[0]), degree: x.degree + y.degree },
                     };
                     total.value = plus(total.value, times(strength, product.value));
@@ -572,11 +567,84 @@ impl<'p> AtPoints<'p> {
         }
         Ok((*known[&root_of]).clone())
     }
+}
 
-    /// Makes `Z` known of everything that an expression in another pool mentions.
-    pub(super) fn prepare(&mut self, pool: &Exprs, expr: ExprId) -> Result<(), InductionError> {
-        let symbols: FxHashSet<Symbol> = pool.refs(expr).into_iter().map(|(s, _)| s).collect();
-        symbols.into_iter().try_for_each(|s| self.z(value_of(s)).map(|_| ()))
+/// Numbers of the field.
+impl Limits for AtPoints<'_> {
+    type Scalar = Scalar;
+    type Vector = Rc<Polynomial>;
+    type Error = InductionError;
+
+    fn number(&mut self, value: &Number) -> Scalar {
+        Scalar { value: number(value), degree: 0 }
+    }
+
+    fn inverse_root(&mut self, value: &Number) -> Scalar {
+        Scalar { value: inverse(root(number(value))), degree: 0 }
+    }
+
+    fn sum(&mut self, a: &Scalar, b: &Scalar) -> Scalar {
+        Scalar { value: plus(a.value, b.value), degree: a.degree.max(b.degree) }
+    }
+
+    fn difference(&mut self, a: &Scalar, b: &Scalar) -> Scalar {
+        Scalar { value: minus(a.value, b.value), degree: a.degree.max(b.degree) }
+    }
+
+    fn product(&mut self, a: &Scalar, b: &Scalar) -> Scalar {
+        Scalar { value: times(a.value, b.value), degree: a.degree + b.degree }
+    }
+
+    fn is_zero(&self, a: &Scalar) -> bool {
+        a.value == 0
+    }
+
+    fn zero_vector(&mut self) -> Rc<Polynomial> {
+        Rc::new(self.zero())
+    }
+
+    fn minus_multiple(&mut self, x: Rc<Polynomial>, factor: &Scalar, y: &Rc<Polynomial>) -> Rc<Polynomial> {
+        let mut difference = Rc::unwrap_or_clone(x);
+        difference.add(&y.scaled(minus(0, factor.value), factor.degree), 1);
+        Rc::new(difference)
+    }
+
+    fn mean_of_product(&mut self, x: &Rc<Polynomial>, y: &Rc<Polynomial>) -> Result<Scalar, InductionError> {
+        self.mean_of(x, y)
+    }
+
+    fn scalar(&mut self, value: ValueId) -> Result<Scalar, InductionError> {
+        let limit = self.vector(value)?;
+        Ok(Scalar { value: limit.constant[0], degree: limit.degree })
+    }
+
+    fn vector(&mut self, value: ValueId) -> Result<Rc<Polynomial>, InductionError> {
+        Ok(self.limit(value)?[0].clone())
+    }
+
+    fn moment(&mut self, x: ValueId, y: ValueId) -> Result<Scalar, InductionError> {
+        let (left, right) = (self.limit(x)?, self.limit(y)?);
+        let wide = matches!(self.program.value(x).ty.kind, Kind::Vector(Dim::Width(_)));
+        let mut total = Scalar { value: 0, degree: 0 };
+        for (a, b) in left.iter().zip(&right) {
+            let product = match wide {
+                true => self.mean_of(a, b)?,
+                false => Scalar { value: times(a.constant[0], b.constant[0]), degree: a.degree + b.degree },
+            };
+            total = self.sum(&total, &product);
+        }
+        Ok(total)
+    }
+
+    fn function(&mut self, exprs: &Exprs, term: ExprId, of: &str) -> Result<Rc<Polynomial>, InductionError> {
+        let symbols: FxHashSet<Symbol> = exprs.refs(term).into_iter().map(|(s, _)| s).collect();
+        symbols.into_iter().try_for_each(|s| self.z(value_of(s)).map(|_| ()))?;
+        Ok(Rc::new(self.value_in(exprs, term, 0, of)?))
+    }
+
+    fn coefficient(&mut self, exprs: &Exprs, term: ExprId, of: &str) -> Result<Scalar, InductionError> {
+        let value = self.function(exprs, term, of)?;
+        Ok(Scalar { value: value.constant[0], degree: value.degree })
     }
 }
 

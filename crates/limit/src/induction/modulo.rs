@@ -1,14 +1,15 @@
 //! Equality of Z-expressions modulo `Zhat^{W u}` (TP IIb App. Def. D.4).
 
 use indexmap::IndexMap;
+use netsor_ir::Instr;
 use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::program::value_of;
-use netsor_ir::{Instr, ValueId};
 
 use super::InductionError;
 use super::canonical::{Canonical, Forms, Split};
 use super::field::vanishes;
 use super::roots::normal_form;
+use super::sides::{Equality, Side};
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::terms::scalar_part;
@@ -36,6 +37,29 @@ impl Comparison {
     }
 }
 
+impl Equality<Deriver<'_>> for Comparison {
+    type Left = Option<ExprId>;
+
+    fn modulo(
+        &mut self,
+        deriver: &mut Deriver<'_>,
+        difference: ExprId,
+        side: Option<Side>,
+        name: &str,
+    ) -> Result<Option<ExprId>, InductionError> {
+        deriver.left_modulo(difference, side, self, name)
+    }
+
+    fn of_scalars(
+        &mut self,
+        deriver: &mut Deriver<'_>,
+        difference: ExprId,
+        name: &str,
+    ) -> Result<Option<ExprId>, InductionError> {
+        deriver.left_modulo(difference, None, self, name)
+    }
+}
+
 impl Deriver<'_> {
     /// What is left of an expression when every scalar multiple of a base variable `Zhat^{W u}`, for the matrix and side
     /// of `side`, is dropped and all like terms are joined; `None` if nothing is.
@@ -46,10 +70,10 @@ impl Deriver<'_> {
     ///
     /// # Errors
     /// [`InductionError::TooLong`] once the integrands that were compared so far have very many monomials.
-    pub(super) fn left_modulo(
+    fn left_modulo(
         &mut self,
         expr: ExprId,
-        side: Option<(ValueId, bool)>,
+        side: Option<Side>,
         comparison: &mut Comparison,
         name: &str,
     ) -> Result<Option<ExprId>, InductionError> {
@@ -61,12 +85,7 @@ impl Deriver<'_> {
         Ok(self.left_over(split, side, name)?.map(|_| rest))
     }
 
-    fn left_over(
-        &mut self,
-        expr: ExprId,
-        side: Option<(ValueId, bool)>,
-        name: &str,
-    ) -> Result<Option<ExprId>, LimitError> {
+    fn left_over(&mut self, expr: ExprId, side: Option<Side>, name: &str) -> Result<Option<ExprId>, LimitError> {
         let terms = self.expander.expand(&mut self.graph, expr, name)?;
         let mut scalars: IndexMap<(Vec<ExprId>, Vec<ExprId>), ExprId> = IndexMap::new();
         let mut sums = Vec::new();
@@ -103,7 +122,7 @@ impl Deriver<'_> {
         Ok((!gone).then_some(rest))
     }
 
-    fn is_product_of(&self, base: ExprId, side: Option<(ValueId, bool)>) -> bool {
+    fn is_product_of(&self, base: ExprId, side: Option<Side>) -> bool {
         let (Some((of, from_left)), Expr::Ref(symbol, _)) = (side, self.graph.pool.node(base)) else { return false };
         match &self.program.value(value_of(*symbol)).instr {
             Instr::MatMul { matrix, transposed, .. } => matrix.value == of && *transposed == from_left,

@@ -1,21 +1,16 @@
 //! The induction, the theorem and the path formula at random points of a prime field, for networks whose integrands are too
 //! long to be written out.
 
-use std::collections::BTreeMap;
-use std::collections::hash_map::Entry;
+use std::rc::Rc;
 
-use netsor_ir::expr::ExprId;
-use netsor_ir::number::Number;
-use netsor_ir::paths::{Reduced, defining_matrix};
-use netsor_ir::transform::{Seed, Training, backprop, unroll_network, unroll_program, unroll_sgd};
-use netsor_ir::{Dim, Instr, Kind, Network, Program, ValueId};
-use rustc_hash::FxHashMap;
+use netsor_ir::{Instr, Network, Program, ValueId};
 
 use super::at_points::{AtPoints, Points, Scalar};
-use super::field::{inverse, minus, number, plus, root, times};
 use super::polynomial::Polynomial;
+use super::sides::{Equality, Side, Sides, compare};
+use super::training::Unrolled;
 use super::{InductionError, Steps};
-use crate::paths::{PathFormulaError, check_scales, same_origin, strength};
+use crate::paths::{Limits, Paths};
 
 /// Independent runs: a wrong identity has to pass all of them.
 const RUNS: u64 = 2;
@@ -83,38 +78,13 @@ impl RandomCheck {
     /// [`InductionError::NotAtPoints`] where the forward pass has a matrix and its transpose, or an error signal enters
     /// otherwise than as a factor; and as for [`super::Induction::check`].
     pub fn new(network: &Network, steps: &Steps) -> Result<Self, InductionError> {
-        if steps.steps == 0 {
-            return Err(InductionError::NoSteps);
+        let unrolled = Unrolled::new(network, steps)?;
+        let paths = Paths::new(&unrolled.network)?;
+        let mut found = run(&unrolled, &paths, 0)?;
+        for number in 1..RUNS {
+            found = found.and(&run(&unrolled, &paths, number)?);
         }
-        let (plain, _) = unroll_network(network)?;
-        check_scales(&plain)?;
-        let training = unroll_sgd(&plain, &steps.sgd())?;
-        let adjoints = backprop(&plain, Seed::Components)?.outputs;
-        let (program, members) = unroll_program(&training.program)?;
-        let mut reduced = Reduced::new(&plain).map_err(PathFormulaError::from)?;
-        let mut signals = Vec::new();
-        for (k, output) in adjoints.iter().enumerate() {
-            for component in 0..members[training.outputs[k].target.index()].len() {
-                let of = |v: ValueId| members[v.index()].get(component).or(members[v.index()].first()).copied();
-                signals.push(Signals {
-                    output: output.output,
-                    component,
-                    chi: training.outputs[k].chi.iter().filter_map(|&v| of(v)).collect(),
-                    at: training.outputs[k].at.iter().filter_map(|&v| of(v)).collect(),
-                    adjoints: output.adjoints.iter().filter_map(|(&v, &d)| Some((v, of(d)?))).collect(),
-                });
-            }
-        }
-        let two_sides = TwoSides { plain: &plain, steps, training: &training, members: &members, signals: &signals };
-        let mut total: Option<Self> = None;
-        for run in 0..RUNS {
-            let found = two_sides.run(&program, &mut reduced, run)?;
-            total = Some(match total {
-                None => found,
-                Some(earlier) => earlier.and(&found),
-            });
-        }
-        Ok(total.unwrap_or_else(|| unreachable!("there is at least one run")))
+        Ok(found)
     }
 
     /// Whether everything agrees.
@@ -136,349 +106,100 @@ impl RandomCheck {
     }
 }
 
-/// The backward pass of one component of one output.
-struct Signals {
-    output: ValueId,
-    component: usize,
-    chi: Vec<ValueId>,
-    at: Vec<ValueId>,
-    adjoints: BTreeMap<ValueId, ValueId>,
+/// Both sides with numbers of one run; with more points until there are more of them than the degree.
+fn run(unrolled: &Unrolled, paths: &Paths<'_>, run: u64) -> Result<RandomCheck, InductionError> {
+    let own = unrolled.network.program.values.len();
+    let mut wanted = FEW;
+    for attempt in 0..ATTEMPTS {
+        let count = (CANDIDATES * wanted) << (attempt / 4).min(DOUBLINGS);
+        let candidates = Points::candidates(run * ATTEMPTS + attempt, count);
+        let mut rules = AtPoints::new(&unrolled.program, own, candidates.clone());
+        forward(unrolled, &mut rules)?;
+        let points = candidates.among(&rules.rooted, wanted);
+        let mut rules = AtPoints::new(&unrolled.program, own, points.clone());
+        forward(unrolled, &mut rules)?;
+        if points.count() < wanted || rules.rooted.contains(&false) {
+            continue;
+        }
+        let mut agreement = Agreement { degree: 0 };
+        let sides = compare(unrolled, paths, &mut rules, &mut agreement)?;
+        if rules.rooted.contains(&false) {
+            continue;
+        }
+        if agreement.degree < points.count() {
+            return Ok(verdicts(unrolled, &sides, points.count(), agreement.degree));
+        }
+        wanted = agreement.degree + 1;
+    }
+    Err(InductionError::NotAtPoints {
+        name: unrolled.network.program.name.clone(),
+        reason: "no points were found at which all square roots exist".to_owned(),
+    })
 }
 
-/// What is compared.
-struct TwoSides<'a> {
-    plain: &'a Network,
-    steps: &'a Steps,
-    training: &'a Training,
-    members: &'a [Vec<ValueId>],
-    signals: &'a [Signals],
+/// The forward pass. Readouts have no limit, and whatever else has none is an error where it is needed.
+fn forward(unrolled: &Unrolled, rules: &mut AtPoints<'_>) -> Result<(), InductionError> {
+    for value in unrolled.network.program.value_ids() {
+        if let Err(error @ InductionError::NotAtPoints { .. }) = rules.z(value) {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
-/// `A(g, g')` for pairs that it is not zero for, the later G-var first, and its part from paths of length two.
-#[derive(Default)]
-struct Sums {
-    all: FxHashMap<(ValueId, ValueId), Scalar>,
-    shortest: FxHashMap<(ValueId, ValueId), Scalar>,
+fn verdicts<L: Limits>(unrolled: &Unrolled, sides: &Sides<L, bool>, points: usize, degree: usize) -> RandomCheck {
+    let name = |value: ValueId| unrolled.network.program.value(value).name.clone();
+    let signals = &unrolled.signals;
+    let changes = sides.changes.iter();
+    let descents = sides.descents.iter();
+    let kernels = sides.kernels.iter().map(|k| (&signals[k.at.0], &signals[k.at.1], k.left));
+    let kernels = kernels.filter(|(first, second, _)| first.component == second.component);
+    RandomCheck {
+        g_vars: changes.map(|c| RandomVerdict { name: name(c.g), time: c.time, agrees: c.left }).collect(),
+        outputs: descents
+            .map(|d| RandomVerdict { name: name(signals[d.signals].output), time: d.time, agrees: d.left })
+            .collect(),
+        kernels: kernels
+            .map(|(first, second, agrees)| RandomVerdict {
+                name: format!("{}, {}", name(first.output), name(second.output)),
+                time: 0,
+                agrees,
+            })
+            .collect(),
+        points,
+        degree,
+        runs: 1,
+    }
 }
 
-impl TwoSides<'_> {
-    /// Both sides with numbers of one run; with more points until there are more of them than the degree.
-    fn run(&self, program: &Program, reduced: &mut Reduced, run: u64) -> Result<RandomCheck, InductionError> {
-        let own = self.plain.program.values.len();
-        let mut wanted = FEW;
-        for attempt in 0..ATTEMPTS {
-            let count = (CANDIDATES * wanted) << (attempt / 4).min(DOUBLINGS);
-            let candidates = Points::candidates(run * ATTEMPTS + attempt, count);
-            let mut forward = AtPoints::new(program, own, candidates.clone());
-            self.forward(&mut forward)?;
-            let points = candidates.among(&forward.rooted, wanted);
-            drop(forward);
-            let mut rules = AtPoints::new(program, own, points.clone());
-            self.forward(&mut rules)?;
-            if points.count() < wanted || rules.rooted.contains(&false) {
-                continue;
-            }
-            let found = self.compare(&mut rules, reduced)?;
-            if rules.rooted.contains(&false) {
-                continue;
-            }
-            if found.degree < points.count() {
-                return Ok(found);
-            }
-            wanted = found.degree + 1;
-        }
-        Err(InductionError::NotAtPoints {
-            name: self.plain.program.name.clone(),
-            reason: "no points were found at which all square roots exist".to_owned(),
-        })
-    }
+/// Equality as numbers.
+struct Agreement {
+    /// The largest degree of what was compared.
+    degree: usize,
+}
 
-    /// The forward pass. Readouts have no limit, and whatever else has none is an error where it is needed.
-    fn forward(&self, rules: &mut AtPoints<'_>) -> Result<(), InductionError> {
-        for value in self.plain.program.value_ids() {
-            if let Err(error @ InductionError::NotAtPoints { .. }) = rules.z(value) {
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
+impl Equality<AtPoints<'_>> for Agreement {
+    type Left = bool;
 
-    fn compare(&self, rules: &mut AtPoints<'_>, reduced: &mut Reduced) -> Result<RandomCheck, InductionError> {
-        let mut found =
-            RandomCheck { g_vars: Vec::new(), outputs: Vec::new(), kernels: Vec::new(), points: 0, degree: 0, runs: 1 };
-        found.points = rules.zero().constant.len();
-        let sums = self.pair_sums(rules, reduced)?;
-        let program = &self.plain.program;
-        for t in 1..=self.steps.steps {
-            for g in program.value_ids() {
-                let value = program.value(g);
-                let width = matches!(value.ty.kind, Kind::Vector(Dim::Width(_)));
-                let Some(&delta) = self.training.deviations[t].get(&g).filter(|_| width) else { continue };
-                if !matches!(value.instr, Instr::MatMul { .. } | Instr::Gaussian(_)) {
-                    continue;
-                }
-                let mut difference = (*rules.limit(self.members[delta.index()][0])?[0]).clone();
-                self.subtract_claim(rules, &sums, t, g, &mut difference)?;
-                let agrees = vanishes_modulo(rules.program(), &difference, defining_matrix(program, g));
-                found.degree = found.degree.max(difference.degree);
-                found.g_vars.push(RandomVerdict { name: value.name.clone(), time: t, agrees });
-            }
-        }
-        let kernels = self.kernels(rules, reduced, &sums, &mut found)?;
-        self.outputs(rules, &kernels, &mut found)?;
-        Ok(found)
-    }
-
-    /// Subtracts `- sum over s, j of C_ts chi_s(j) sum over g' of A(g, g') Z^{dg'} (size of g' / n)^(-1/2)`.
-    fn subtract_claim(
-        &self,
+    fn modulo(
+        &mut self,
         rules: &mut AtPoints<'_>,
-        sums: &Sums,
-        t: usize,
-        g: ValueId,
-        difference: &mut Polynomial,
-    ) -> Result<(), InductionError> {
-        let program = &self.plain.program;
-        for other in program.value_ids() {
-            let Some(&sum) = sums.all.get(&(g.max(other), g.min(other))) else { continue };
-            let scale = match program.value(other).ty.kind {
-                Kind::Vector(Dim::Width(class)) => inverse(root(number(&program.classes[class.index()].ratio))),
-                _ => 1,
-            };
-            for signals in self.signals {
-                let Some(&adjoint) = signals.adjoints.get(&other) else { continue };
-                let chi = self.descent(rules, t, signals)?;
-                let signal = rules.limit(adjoint)?;
-                let factor = times(times(chi.value, sum.value), scale);
-                difference.add(&signal[0].scaled(factor, chi.degree + sum.degree), 1);
-            }
-        }
-        Ok(())
+        difference: Rc<Polynomial>,
+        side: Option<Side>,
+        _: &str,
+    ) -> Result<bool, InductionError> {
+        self.degree = self.degree.max(difference.degree);
+        Ok(vanishes_modulo(rules.program(), &difference, side))
     }
 
-    /// `sum over s of C_ts chi_s` of one component of an output.
-    fn descent(&self, rules: &mut AtPoints<'_>, t: usize, signals: &Signals) -> Result<Scalar, InductionError> {
-        let mut total = Scalar { value: 0, degree: 0 };
-        for s in 0..t {
-            let chi = rules.scalar(signals.chi[s])?;
-            total.value = plus(total.value, times(number(&self.steps.share(t, s)), chi.value));
-            total.degree = total.degree.max(chi.degree);
-        }
-        Ok(total)
-    }
-
-    /// As [`crate::paths::PairSums`].
-    fn pair_sums(&self, rules: &mut AtPoints<'_>, reduced: &Reduced) -> Result<Sums, InductionError> {
-        let program = &self.plain.program;
-        let mut operands: Vec<Vec<(ValueId, ExprId)>> = vec![Vec::new(); program.values.len()];
-        let mut derivatives: FxHashMap<ExprId, Polynomial> = FxHashMap::default();
-        for (source, list) in reduced.consumers().into_iter().enumerate() {
-            for (product, derivative) in list {
-                if strength(program, product).is_none() {
-                    continue;
-                }
-                operands[product.index()].push((ValueId::new(source), derivative));
-                let pool = &reduced.program.exprs;
-                if let Entry::Vacant(unknown) = derivatives.entry(derivative) {
-                    rules.prepare(pool, derivative)?;
-                    unknown.insert(rules.value_in(pool, derivative, 0, &program.value(product).name)?);
-                }
-            }
-        }
-        let mut means: FxHashMap<(ExprId, ExprId), Scalar> = FxHashMap::default();
-        let mut sums = Sums::default();
-        for g in program.value_ids() {
-            for h in program.value_ids().take_while(|&h| h <= g).filter(|&h| same_origin(program, g, h)) {
-                let mut total = self.own_share(rules, g, h)?;
-                if total.value != 0 {
-                    sums.shortest.insert((g, h), total);
-                }
-                let through = strength(program, g).map_or(0, |s| number(&s));
-                for &(source, left) in &operands[g.index()] {
-                    for &(other, right) in &operands[h.index()] {
-                        let pair = (source.max(other), source.min(other));
-                        let Some(&below) = sums.all.get(&pair) else { continue };
-                        let key = (left.min(right), left.max(right));
-                        let mean = match means.get(&key) {
-                            Some(&known) => known,
-                            None => {
-                                let mean = rules.mean_of_product(&derivatives[&left], &derivatives[&right])?;
-                                means.insert(key, mean);
-                                mean
-                            }
-                        };
-                        total.value = plus(total.value, times(times(through, below.value), mean.value));
-                        total.degree = total.degree.max(below.degree + mean.degree);
-                    }
-                }
-                if total.value != 0 {
-                    sums.all.insert((g, h), total);
-                }
-            }
-        }
-        Ok(sums)
-    }
-
-    /// The pair of paths of length two: `rate of W * E[x x']`.
-    fn own_share(&self, rules: &mut AtPoints<'_>, g: ValueId, h: ValueId) -> Result<Scalar, InductionError> {
-        let program = &self.plain.program;
-        let (parameter, operands) = match (&program.value(g).instr, &program.value(h).instr) {
-            (Instr::MatMul { matrix, vector, .. }, Instr::MatMul { vector: other, .. }) => {
-                (matrix.value, Some((vector.value, other.value)))
-            }
-            (Instr::Gaussian(_), _) => (g, None),
-            _ => return Ok(Scalar { value: 0, degree: 0 }),
-        };
-        let Some(parameter) = self.plain.parameter(parameter).filter(|p| p.trained) else {
-            return Ok(Scalar { value: 0, degree: 0 });
-        };
-        let rate = number(&parameter.rate().coefficient);
-        let Some((x, y)) = operands else { return Ok(Scalar { value: rate, degree: 0 }) };
-        let (left, right) = (rules.limit(x)?, rules.limit(y)?);
-        let size = match program.value(x).ty.kind {
-            Kind::Vector(Dim::Width(class)) => program.classes[class.index()].ratio.clone(),
-            _ => Number::from_integer(1.into()),
-        };
-        self.inner(rules, x, &left, &right, times(rate, number(&size)))
-    }
-
-    /// `factor` times `x . y` or `E x y`.
-    fn inner(
-        &self,
-        rules: &mut AtPoints<'_>,
-        x: ValueId,
-        left: &[std::rc::Rc<Polynomial>],
-        right: &[std::rc::Rc<Polynomial>],
-        factor: u64,
-    ) -> Result<Scalar, InductionError> {
-        let wide = matches!(rules.program().value(x).ty.kind, Kind::Vector(Dim::Width(_)));
-        let mut total = Scalar { value: 0, degree: 0 };
-        for (a, b) in left.iter().zip(right) {
-            let product = match wide {
-                true => rules.mean_of_product(a, b)?,
-                false => Scalar { value: times(a.constant[0], b.constant[0]), degree: a.degree + b.degree },
-            };
-            total.value = plus(total.value, times(factor, product.value));
-            total.degree = total.degree.max(product.degree);
-        }
-        Ok(total)
-    }
-
-    /// Kernels by moments for each pair of components of outputs, compared with those by paths.
-    fn kernels(
-        &self,
-        rules: &mut AtPoints<'_>,
-        reduced: &mut Reduced,
-        sums: &Sums,
-        found: &mut RandomCheck,
-    ) -> Result<BTreeMap<(usize, usize), Scalar>, InductionError> {
-        let program = &self.plain.program;
-        let mut kernels = BTreeMap::new();
-        for (i, first) in self.signals.iter().enumerate() {
-            for (j, second) in self.signals[..=i].iter().enumerate() {
-                let mut total = Scalar { value: 0, degree: 0 };
-                for (&g, &dg) in &first.adjoints {
-                    for (&h, &dh) in &second.adjoints {
-                        let Some(&share) = sums.shortest.get(&(g.max(h), g.min(h))) else { continue };
-                        let (left, right) = (rules.limit(dg)?, rules.limit(dh)?);
-                        let term = self.inner(rules, dg, &left, &right, share.value)?;
-                        total.value = plus(total.value, term.value);
-                        total.degree = total.degree.max(term.degree + share.degree);
-                    }
-                }
-                kernels.insert((i, j), total);
-                let mut by_paths = Scalar { value: 0, degree: 0 };
-                if first.component == second.component {
-                    by_paths = self.kernel_by_paths(rules, reduced, sums, first.output, second.output)?;
-                    let name = |s: &Signals| program.value(s.output).name.clone();
-                    let agrees = by_paths.value == total.value;
-                    let name = format!("{}, {}", name(first), name(second));
-                    found.kernels.push(RandomVerdict { name, time: 0, agrees });
-                }
-                found.degree = found.degree.max(total.degree).max(by_paths.degree);
-            }
-        }
-        Ok(kernels)
-    }
-
-    fn kernel_by_paths(
-        &self,
-        rules: &mut AtPoints<'_>,
-        reduced: &mut Reduced,
-        sums: &Sums,
-        first: ValueId,
-        second: ValueId,
-    ) -> Result<Scalar, InductionError> {
-        let program = &self.plain.program;
-        let mut total = Scalar { value: 0, degree: 0 };
-        let heads = [first, second].map(|output| self.heads(rules, reduced, output));
-        let [left, right] = heads;
-        let right = right?;
-        for (g, a) in left? {
-            for &(h, b) in &right {
-                let pair = (g.max(h), g.min(h));
-                let Some(sum) = sums.all.get(&pair).filter(|_| same_origin(program, g, h)) else { continue };
-                total.value = plus(total.value, times(times(a.value, b.value), sum.value));
-                total.degree = total.degree.max(a.degree + b.degree + sum.degree);
-            }
-        }
-        Ok(total)
-    }
-
-    /// The readouts and biases that an output is a sum of.
-    fn heads(
-        &self,
-        rules: &mut AtPoints<'_>,
-        reduced: &mut Reduced,
-        output: ValueId,
-    ) -> Result<Vec<(ValueId, Scalar)>, InductionError> {
-        let program = &self.plain.program;
-        let readouts = reduced.heads(output).map_err(PathFormulaError::from)?;
-        let mut parts: Vec<(ValueId, ExprId)> = readouts.iter().map(|head| (head.readout, head.coefficient)).collect();
-        let biases = reduced.derivatives[output.index()].iter().copied();
-        parts.extend(biases.filter(|&(part, _)| matches!(program.value(part).instr, Instr::Gaussian(_))));
-        let mut heads = Vec::new();
-        for (part, coefficient) in parts {
-            rules.prepare(&reduced.program.exprs, coefficient)?;
-            let value = rules.value_in(&reduced.program.exprs, coefficient, 0, &program.value(output).name)?;
-            heads.push((part, Scalar { value: value.constant[0], degree: value.degree }));
-        }
-        Ok(heads)
-    }
-
-    /// Kernel gradient descent for every output and time.
-    fn outputs(
-        &self,
-        rules: &mut AtPoints<'_>,
-        kernels: &BTreeMap<(usize, usize), Scalar>,
-        found: &mut RandomCheck,
-    ) -> Result<(), InductionError> {
-        for t in 1..=self.steps.steps {
-            for (i, signals) in self.signals.iter().enumerate() {
-                let (now, before) = (rules.scalar(signals.at[t])?, rules.scalar(signals.at[0])?);
-                let mut difference = minus(now.value, before.value);
-                let mut degree = now.degree.max(before.degree);
-                for (&(a, b), kernel) in kernels {
-                    let other = match (a == i, b == i) {
-                        (true, _) => b,
-                        (_, true) => a,
-                        _ => continue,
-                    };
-                    let chi = self.descent(rules, t, &self.signals[other])?;
-                    difference = plus(difference, times(chi.value, kernel.value));
-                    degree = degree.max(chi.degree + kernel.degree);
-                }
-                found.degree = found.degree.max(degree);
-                let name = self.plain.program.value(signals.output).name.clone();
-                found.outputs.push(RandomVerdict { name, time: t, agrees: difference == 0 });
-            }
-        }
-        Ok(())
+    fn of_scalars(&mut self, _: &mut AtPoints<'_>, difference: Scalar, _: &str) -> Result<bool, InductionError> {
+        self.degree = self.degree.max(difference.degree);
+        Ok(difference.value == 0)
     }
 }
 
 /// Whether nothing is left but scalar multiples of base variables of one matrix and side.
-fn vanishes_modulo(program: &Program, difference: &Polynomial, side: Option<(ValueId, bool)>) -> bool {
+fn vanishes_modulo(program: &Program, difference: &Polynomial, side: Option<Side>) -> bool {
     let of_side = |id: &ValueId| match (&program.value(*id).instr, side) {
         (Instr::MatMul { matrix, transposed, .. }, Some((of, from_left))) => {
             matrix.value == of && *transposed == from_left
@@ -495,7 +216,9 @@ fn vanishes_modulo(program: &Program, difference: &Polynomial, side: Option<(Val
 mod tests {
     use netsor_ir::number::fraction;
     use netsor_ir::syntax::parse_network;
+    use netsor_ir::transform::unroll_network;
 
+    use super::super::field::{plus, times};
     use super::*;
 
     const SOURCE: &str = "network net {
@@ -516,27 +239,11 @@ output f[i] = v' * y[i]
     #[test]
     fn a_wrong_claim_does_not_agree() {
         let network = parse_network(SOURCE).unwrap();
-        let (plain, _) = unroll_network(&network).unwrap();
-        let (right, wrong) =
-            (Steps::default(), Steps { rates: vec![fraction(1_000_001, 1_000_000)], ..Steps::default() });
-        let training = unroll_sgd(&plain, &right.sgd()).unwrap();
-        let adjoints = backprop(&plain, Seed::Components).unwrap().outputs;
-        let (program, members) = unroll_program(&training.program).unwrap();
-        let signals: Vec<Signals> = adjoints
-            .iter()
-            .zip(&training.outputs)
-            .map(|(output, trained)| Signals {
-                output: output.output,
-                component: 0,
-                chi: trained.chi.iter().map(|v| members[v.index()][0]).collect(),
-                at: trained.at.iter().map(|v| members[v.index()][0]).collect(),
-                adjoints: output.adjoints.iter().map(|(&v, d)| (v, members[d.index()][0])).collect(),
-            })
-            .collect();
-        let mut reduced = Reduced::new(&plain).unwrap();
-        for (steps, agrees) in [(&right, true), (&wrong, false)] {
-            let sides = TwoSides { plain: &plain, steps, training: &training, members: &members, signals: &signals };
-            let found = sides.run(&program, &mut reduced, 0).unwrap();
+        let wrong = Steps { rates: vec![fraction(1_000_001, 1_000_000)], ..Steps::default() };
+        let mut unrolled = Unrolled::new(&network, &Steps::default()).unwrap();
+        for (steps, agrees) in [(Steps::default(), true), (wrong, false)] {
+            unrolled.steps = steps;
+            let found = run(&unrolled, &Paths::new(&unrolled.network).unwrap(), 0).unwrap();
             assert!(found.g_vars.iter().chain(&found.outputs).all(|v| v.agrees == agrees), "{found:?}");
             assert!(found.kernels.iter().all(|v| v.agrees));
             assert_eq!((found.g_vars.len(), found.outputs.len(), found.kernels.len()), (6, 3, 6));

@@ -129,7 +129,7 @@ fn batch_normalisation() {
 fn comparisons_that_are_too_long_are_refused() {
     let source = format!("network net {{\n{}{BATCH_NORM}\n}}", HEAD.replace("axis i = 2", "axis i = 3"));
     let network = parse_network(&source).unwrap();
-    let error = super::check::check(&network, &Steps::default(), 100).unwrap_err();
+    let error = super::proof::check(&network, &Steps::default(), 100).unwrap_err();
     assert!(matches!(error, InductionError::TooLong { limit: 100, .. }), "{error}");
 }
 

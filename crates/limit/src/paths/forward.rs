@@ -12,65 +12,106 @@
 //! two readouts it is the kernel (eq. 96, 125).
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 
-use netsor_ir::{ExprId, Instr, ValueId};
+use netsor_ir::number::Number;
+use netsor_ir::paths::Reduced;
+use netsor_ir::{ExprId, Instr, Network, ValueId};
+use num_traits::Zero;
+use rustc_hash::FxHashMap;
 
-use super::{PathFormula, PathFormulaError, same_origin, strength};
+use super::{Limits, PathFormulaError, check_scales, gram, heads, same_origin, strength};
 
-/// `A(g, g')` for every pair that it is not zero for by proof; symmetric. Terms to go on with: what they presume is not
-/// part of them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PairSums {
-    /// Of all paths, the later G-var first.
-    all: BTreeMap<(ValueId, ValueId), ExprId>,
-    /// Of paths of length two.
-    shortest: BTreeMap<(ValueId, ValueId), ExprId>,
+/// What the paths of a plain network are made of, with derivatives in G-vars, as printed.
+#[derive(Debug)]
+pub(crate) struct Paths<'a> {
+    network: &'a Network,
+    reduced: Reduced,
+    /// For each product, the G-vars that its operand depends on, with the derivatives.
+    operands: Vec<Vec<(ValueId, ExprId)>>,
+    /// The readouts and biases that each output is a sum of, with coefficients.
+    heads: BTreeMap<ValueId, Vec<(ValueId, ExprId)>>,
 }
 
-impl PairSums {
+/// `A(g, g')` for every pair that it is not zero for by proof; symmetric.
+#[derive(Clone, Debug)]
+pub(crate) struct PairSums<S> {
+    /// Of all paths, the later G-var first.
+    all: BTreeMap<(ValueId, ValueId), S>,
+    /// Of paths of length two.
+    shortest: BTreeMap<(ValueId, ValueId), S>,
+}
+
+impl<S> PairSums<S> {
     /// `A(g, h)`; `None` if it is zero.
-    pub(crate) fn get(&self, g: ValueId, h: ValueId) -> Option<ExprId> {
-        self.all.get(&(g.max(h), g.min(h))).copied()
+    pub(crate) fn get(&self, g: ValueId, h: ValueId) -> Option<&S> {
+        self.all.get(&(g.max(h), g.min(h)))
     }
 
     /// The part of `A(g, h)` from the paths of length two, `rate of W * E[x x']`; `None` if it is zero. Eq. 100 is the
     /// sum of it times `E[Z^dg Z^dh]` over all pairs.
-    pub(crate) fn shortest(&self, g: ValueId, h: ValueId) -> Option<ExprId> {
-        self.shortest.get(&(g.max(h), g.min(h))).copied()
+    pub(crate) fn shortest(&self, g: ValueId, h: ValueId) -> Option<&S> {
+        self.shortest.get(&(g.max(h), g.min(h)))
     }
 }
 
-impl PathFormula<'_, '_> {
+impl<'a> Paths<'a> {
+    /// The paths of a plain network.
+    ///
+    /// # Errors
+    /// [`PathFormulaError`] for families, for other parametrizations, and if an output is not a sum of readouts.
+    pub(crate) fn new(network: &'a Network) -> Result<Self, PathFormulaError> {
+        check_scales(network)?;
+        let mut reduced = Reduced::new(network)?;
+        let mut operands = vec![Vec::new(); network.program.values.len()];
+        for (source, list) in reduced.consumers().into_iter().enumerate() {
+            for (product, derivative) in list {
+                operands[product.index()].push((ValueId::new(source), derivative));
+            }
+        }
+        let outputs = network.outputs.iter();
+        let heads = outputs.map(|&output| Ok((output, heads(&mut reduced, output)?)));
+        let heads = heads.collect::<Result<_, PathFormulaError>>()?;
+        Ok(Self { network, reduced, operands, heads })
+    }
+
     /// The sums over pairs of paths that end in each pair of G-vars, initial vectors and readouts.
     ///
     /// Cost: one expectation for each pair of derivatives of the operands of two products with one matrix.
     ///
     /// # Errors
-    /// [`PathFormulaError`] if an expectation cannot be derived.
-    pub(crate) fn pair_sums(&mut self) -> Result<PairSums, PathFormulaError> {
+    /// If a limit is not known.
+    pub(crate) fn pair_sums<L: Limits>(&self, limits: &mut L) -> Result<PairSums<L::Scalar>, L::Error> {
         let program = &self.network.program;
-        let operands = self.operands();
-        let mut sums = PairSums::default();
+        let derivatives = self.derivatives(limits)?;
+        let mut means: FxHashMap<(ExprId, ExprId), L::Scalar> = FxHashMap::default();
+        let mut sums = PairSums { all: BTreeMap::new(), shortest: BTreeMap::new() };
         // What an operand depends on comes before the product, so that the pairs below are complete.
         for g in program.value_ids() {
             for h in program.value_ids().take_while(|&h| h <= g).filter(|&h| same_origin(program, g, h)) {
-                let mut total = self.own_share(g, h)?;
-                if !self.deriver.graph.pool.is_zero(total) {
-                    sums.shortest.insert((g, h), total);
+                let mut total = self.own_share(limits, g, h)?;
+                if !limits.is_zero(&total) {
+                    sums.shortest.insert((g, h), total.clone());
                 }
                 if let Some(strength) = strength(program, g) {
-                    for &(source, left) in &operands[g.index()] {
-                        for &(other, right) in &operands[h.index()] {
+                    let strength = limits.number(&strength);
+                    for &(source, left) in &self.operands[g.index()] {
+                        for &(other, right) in &self.operands[h.index()] {
                             let Some(below) = sums.get(source, other) else { continue };
-                            let mean = self.mean(left, right)?;
-                            let pool = &mut self.deriver.graph.pool;
-                            let strength = pool.constant(strength.clone());
-                            let term = pool.mul_all([strength, below, mean]);
-                            total = pool.add(total, term);
+                            let key = (left.min(right), left.max(right));
+                            let mean = match means.entry(key) {
+                                Entry::Occupied(known) => known.into_mut(),
+                                Entry::Vacant(unknown) => {
+                                    unknown.insert(limits.mean_of_product(&derivatives[&left], &derivatives[&right])?)
+                                }
+                            };
+                            let through = limits.product(&strength, below);
+                            let term = limits.product(&through, mean);
+                            total = limits.sum(&total, &term);
                         }
                     }
                 }
-                if !self.deriver.graph.pool.is_zero(total) {
+                if !limits.is_zero(&total) {
                     sums.all.insert((g, h), total);
                 }
             }
@@ -78,44 +119,68 @@ impl PathFormula<'_, '_> {
         Ok(sums)
     }
 
+    /// The derivatives of operands through which something flows, as functions of `Z`.
+    fn derivatives<L: Limits>(&self, limits: &mut L) -> Result<FxHashMap<ExprId, L::Vector>, L::Error> {
+        let program = &self.network.program;
+        let mut derivatives = FxHashMap::default();
+        for product in program.value_ids().filter(|&product| strength(program, product).is_some()) {
+            for &(_, derivative) in &self.operands[product.index()] {
+                if let Entry::Vacant(unknown) = derivatives.entry(derivative) {
+                    let name = &program.value(product).name;
+                    unknown.insert(limits.function(&self.reduced.program.exprs, derivative, name)?);
+                }
+            }
+        }
+        Ok(derivatives)
+    }
+
     /// The pair of paths of length two: through the parameter itself.
-    fn own_share(&mut self, g: ValueId, h: ValueId) -> Result<ExprId, PathFormulaError> {
+    fn own_share<L: Limits>(&self, limits: &mut L, g: ValueId, h: ValueId) -> Result<L::Scalar, L::Error> {
         let program = &self.network.program;
         let (parameter, operands) = match (&program.value(g).instr, &program.value(h).instr) {
             (Instr::MatMul { matrix, vector, .. }, Instr::MatMul { vector: other, .. }) => {
                 (matrix.value, Some((vector.value, other.value)))
             }
             (Instr::Gaussian(_), _) => (g, None),
-            _ => return Ok(self.deriver.graph.pool.integer(0)),
+            _ => return Ok(limits.number(&Number::zero())),
         };
         let Some(parameter) = self.network.parameter(parameter).filter(|p| p.trained) else {
-            return Ok(self.deriver.graph.pool.integer(0));
+            return Ok(limits.number(&Number::zero()));
         };
-        let rate = self.deriver.graph.pool.constant(parameter.rate().coefficient);
+        let rate = limits.number(&parameter.rate().coefficient);
         let Some((x, y)) = operands else { return Ok(rate) };
-        let gram = self.gram(x, y)?;
-        Ok(self.deriver.graph.pool.mul(rate, gram))
+        let gram = gram(program, limits, x, y)?;
+        Ok(limits.product(&rate, &gram))
     }
 
     /// The kernel of two outputs from the sums at their readouts and biases: eq. 96 and 125, read forwards.
     ///
     /// # Errors
-    /// [`PathFormulaError`] if an output is not a sum of readouts.
-    pub(crate) fn kernel_from(
-        &mut self,
-        sums: &PairSums,
+    /// If a limit is not known.
+    pub(crate) fn kernel<L: Limits>(
+        &self,
+        limits: &mut L,
+        sums: &PairSums<L::Scalar>,
         first: ValueId,
         second: ValueId,
-    ) -> Result<ExprId, PathFormulaError> {
+    ) -> Result<L::Scalar, L::Error> {
         let program = &self.network.program;
-        let mut total = self.deriver.graph.pool.integer(0);
-        for (g, a) in self.heads(first)? {
-            for (h, b) in self.heads(second)? {
-                let Some(sum) = sums.get(g, h).filter(|_| same_origin(program, g, h)) else { continue };
-                let term = self.deriver.graph.pool.mul_all([a, b, sum]);
-                total = self.deriver.graph.pool.add(total, term);
+        let mut total = limits.number(&Number::zero());
+        let (left, right) = (self.heads_of(limits, first)?, self.heads_of(limits, second)?);
+        for (g, a) in left {
+            for (h, b) in &right {
+                let Some(sum) = sums.get(g, *h).filter(|_| same_origin(program, g, *h)) else { continue };
+                let both = limits.product(&a, b);
+                let term = limits.product(&both, sum);
+                total = limits.sum(&total, &term);
             }
         }
         Ok(total)
+    }
+
+    fn heads_of<L: Limits>(&self, limits: &mut L, output: ValueId) -> Result<Vec<(ValueId, L::Scalar)>, L::Error> {
+        let name = &self.network.program.value(output).name;
+        let parts = self.heads.get(&output).into_iter().flatten();
+        parts.map(|&(part, term)| Ok((part, limits.coefficient(&self.reduced.program.exprs, term, name)?))).collect()
     }
 }
