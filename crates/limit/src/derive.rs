@@ -1,4 +1,5 @@
-//! The Z rules: from a program to the random variable `Z^x` of every vector and the limit of every scalar.
+//! The Z rules ([`crate::rules`]) over expressions: from a program to the random variable `Z^x` of every vector and the
+//! limit of every scalar.
 //!
 //! `Z^x` is an expression in base Gaussian variables: one for each initial vector, and one, `Zhat`, for each output of
 //! a matrix product (TP IIb App. Def. B.3). The symbol of a G-var stands for its base variable. Everything is
@@ -10,16 +11,18 @@ use std::rc::Rc;
 use netsor_ir::expr::ExprId;
 use netsor_ir::func::Parity;
 use netsor_ir::number::Power;
-use netsor_ir::program::{own_indices, symbol_of};
-use netsor_ir::{Dim, Guard, Id, Index, Indices, Instr, Kind, Program, ValueId};
+use netsor_ir::program::{Table, own_indices, symbol_of, value_of};
+use netsor_ir::{Dim, Guard, Id, Index, Indices, Kind, Program, Symbol, ValueId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::LimitError;
 use crate::graph::{Def, DefId, Graph, PremisesId};
-use crate::order::Leading;
+use crate::order::{Leading, Order, Orders, instantiated};
 use crate::product::{Known, Product, ProductKey};
 use crate::provided::{Frame, Remembered};
+use crate::rules::{Carrier, Rules};
 use crate::terms::Expander;
+use crate::widths::identically_zero;
 
 /// One coefficient of a ZDot: `Zdot` contains `sum over variables [guards] coefficient * Z^vector[indices]`.
 #[derive(Clone, Debug)]
@@ -144,38 +147,8 @@ impl<'p> Deriver<'p> {
 
     /// `Z^x` of a vector, or the symbolic value of a scalar with its powers of the width.
     pub fn z(&mut self, value: ValueId) -> Result<ZVar, LimitError> {
-        if let Some(known) = self.z[value.index()].clone() {
-            self.rely_on(known.premises);
-            return Ok(known);
-        }
-        // Depth-first over arguments with an explicit stack: programs may be tens of thousands of instructions deep.
-        let mut stack = vec![value];
-        while let Some(&next) = stack.last() {
-            if self.z[next.index()].is_some() {
-                stack.pop();
-                continue;
-            }
-            let before = stack.len();
-            for argument in self.program.arguments(next) {
-                let matrix = matches!(self.program.value(argument).ty.kind, Kind::Matrix { .. });
-                if next <= argument {
-                    let name = self.name(next).to_owned();
-                    let reason = "it mentions a later definition".to_owned();
-                    return Err(LimitError::IllFormed { name, reason });
-                }
-                if !matrix && self.z[argument.index()].is_none() {
-                    stack.push(argument);
-                }
-            }
-            if stack.len() == before {
-                let Remembered { value: z, premises } = self.noting(|deriver| deriver.apply_rule(next))?;
-                self.z[next.index()] = Some(ZVar { premises, ..z });
-                stack.pop();
-            }
-        }
-        let z = self.z[value.index()].clone().expect("the loop ends when it is derived");
-        self.rely_on(z.premises);
-        Ok(z)
+        self.derive(value)?;
+        Ok(self.z[value.index()].clone().expect("it was derived"))
     }
 
     /// The limit of a scalar over its own indices, as an expression over definitions and data; of a vector, that of the
@@ -190,27 +163,18 @@ impl<'p> Deriver<'p> {
 
     /// [`Deriver::scalar`] to go on with: what it presumes is noted, and not part of the expression.
     pub(crate) fn scalar_limit(&mut self, value: ValueId) -> Result<ExprId, LimitError> {
-        let z = self.z(value)?;
+        let leading = self.leading_of(value)?;
         let name = self.name(value).to_owned();
         match self.program.value(value).ty.kind {
-            Kind::Scalar | Kind::Vector(Dim::Finite(_)) => self.limit(value),
+            Kind::Scalar | Kind::Vector(Dim::Finite(_)) => self.limit_of(leading, &name),
             Kind::Vector(Dim::Width(_)) => {
-                let leading = Leading { power: z.power, coefficient: z.coefficient, law: z.law };
                 let rank = self.program.value(value).ty.family.len();
                 let expr = self.graph.pool.reference(symbol_of(value), own_indices(rank));
-                let mean = self.mean_of(&leading, expr, None, &name)?;
-                self.limit_of(&mean, &name)
+                let mean = self.mean_of(leading, expr, None, &name)?;
+                self.limit_of(mean, &name)
             }
             Kind::Matrix { .. } => Err(LimitError::Matrix { name }),
         }
-    }
-
-    /// The limit of a scalar or of `Z^x` of a vector: 0 if it vanishes.
-    pub(crate) fn limit(&mut self, value: ValueId) -> Result<ExprId, LimitError> {
-        let z = self.z(value)?;
-        let leading = Leading { power: z.power, coefficient: z.coefficient, law: z.law };
-        let name = self.name(value).to_owned();
-        self.limit_of(&leading, &name)
     }
 
     /// `E Z^a Z^b` over the indices of `a` and then those of `b`.
@@ -235,92 +199,159 @@ impl<'p> Deriver<'p> {
         let coefficient = self.graph.pool.mul(x.coefficient, shifted);
         let name = format!("{} * {}", self.name(a), self.name(b));
         let product = Leading { power: x.power + y.power, coefficient, law: x.law || y.law };
-        let mean = self.mean_of(&product, expr, None, &name)?;
-        self.limit_of(&mean, &name)
+        let mean = self.mean_of(product, expr, None, &name)?;
+        self.limit_of(mean, &name)
     }
 
     pub(crate) fn name(&self, value: ValueId) -> &str {
         &self.program.value(value).name
     }
 
-    fn apply_rule(&mut self, id: ValueId) -> Result<ZVar, LimitError> {
-        let program = self.program;
-        let value = program.value(id);
-        let rank = value.ty.family.len();
-        let own: Indices = own_indices(rank).collect();
-        let coordinate = Index::Var(rank as u32);
-        let finite = matches!(value.ty.kind, Kind::Vector(Dim::Finite(_)));
-        let leading = match &value.instr {
-            Instr::Data => {
-                let indices = own.into_iter().chain(finite.then_some(coordinate));
-                Leading::plain(self.graph.pool.reference(symbol_of(id), indices))
-            }
-            Instr::Constant(table, indices) => {
-                let indices: Vec<Index> = indices.iter().copied().chain([coordinate]).collect();
-                Leading::plain(self.graph.pool.table(*table, indices))
-            }
-            Instr::Matrix { .. } => return Err(LimitError::Matrix { name: value.name.clone() }),
-            Instr::Gaussian(_) if finite => return Err(LimitError::Readout { name: value.name.clone() }),
-            // ZINIT
-            Instr::Gaussian(law) => {
-                for expr in [law.mean, law.covariance].into_iter().chain(law.cross.iter().map(|&(_, c)| c)) {
-                    if self.carries_width(expr)? {
-                        return Err(LimitError::LawOfWidth { name: value.name.clone() });
-                    }
-                }
-                let mean = self.leading(law.mean, None, &value.name)?;
-                let mean = self.limit_of(&mean, &value.name)?;
-                let base = self.graph.pool.reference(symbol_of(id), own);
-                Leading::plain(self.graph.pool.add(mean, base))
-            }
-            // ZNONLIN+
-            Instr::Map(expr) => self.leading(*expr, finite.then_some(coordinate), &value.name)?,
-            Instr::Scalar(expr) => self.leading(*expr, None, &value.name)?,
-            // ZMOMENT
-            Instr::Moment(expr) => match program.expr_dim(*expr) {
-                // The mean of a scalar expression is itself.
-                None => self.leading(*expr, None, &value.name)?,
-                Some(Dim::Finite(size)) => {
-                    let variable = self.fresh();
-                    let body = self.leading(*expr, Some(variable), &value.name)?;
-                    let axis = self.graph.coordinate_axis(size);
-                    let share = self.graph.pool.constant(netsor_ir::number::fraction(1, i64::from(size)));
-                    let sum = self.graph.pool.sum(&[(variable, axis)], [], body.coefficient);
-                    Leading { coefficient: self.graph.pool.mul(share, sum), ..body }
-                }
-                Some(Dim::Width(_)) => {
-                    let body = self.leading(*expr, None, &value.name)?;
-                    self.mean_of(&body, *expr, Some(id), &value.name)?
-                }
-            },
-            Instr::MatMul { matrix, transposed, vector } => {
-                let product = Product::new(program, matrix, *transposed, vector)?;
-                match product.out_dim {
-                    Dim::Width(_) => return self.matmul(id, &product),
-                    Dim::Finite(_) => self.readout(id, &product)?,
-                }
-            }
-        };
-        let leading = match value.ty.kind {
-            Kind::Scalar => Leading { coefficient: self.named_if_large(leading.coefficient, rank), ..leading },
-            _ => leading,
-        };
-        let mixed = match value.instr {
-            Instr::Map(expr) | Instr::Scalar(expr) => self.carries_width(expr)?,
-            _ => false,
-        };
-        Ok(ZVar { mixed, ..self.zvar(leading, Vec::new()) })
-    }
-
-    pub(crate) fn zvar(&mut self, leading: Leading, dot: Vec<DotTerm>) -> ZVar {
-        let Leading { power, coefficient, law } = leading;
-        let scale = self.graph.pool.width(power);
-        let expr = self.graph.pool.mul(scale, coefficient);
-        ZVar { expr, dot, power, coefficient, law, mixed: false, premises: None }
-    }
-
     pub(crate) fn fresh(&mut self) -> Index {
         self.expander.fresh += 1;
         Index::Var(self.expander.fresh - 1)
+    }
+}
+
+/// Expressions in base variables, data and definitions.
+impl<'p> Carrier<'p> for Deriver<'p> {
+    type Coefficient = ExprId;
+    type Coordinate = Index;
+    type Dot = Vec<DotTerm>;
+    type Error = LimitError;
+
+    fn program(&self) -> &'p Program {
+        self.program
+    }
+
+    fn terms(&mut self) -> (&mut Graph, &mut u32) {
+        (&mut self.graph, &mut self.expander.fresh)
+    }
+
+    fn order(&self, value: ValueId) -> Option<Order> {
+        let z = self.z[value.index()].as_ref()?;
+        Some(Order { power: z.power, law: z.law, mixed: z.mixed })
+    }
+
+    fn known(&self, value: ValueId) -> Option<Leading> {
+        let z = self.z[value.index()].as_ref()?;
+        Some(Leading { power: z.power, coefficient: z.coefficient, law: z.law })
+    }
+
+    fn noting(
+        &mut self,
+        value: ValueId,
+        rule: impl FnOnce(&mut Self) -> Result<(), LimitError>,
+    ) -> Result<(), LimitError> {
+        let Remembered { premises, .. } = Deriver::noting(self, rule)?;
+        if let Some(z) = &mut self.z[value.index()] {
+            z.premises = premises;
+        }
+        Ok(())
+    }
+
+    fn rely_on(&mut self, value: ValueId) {
+        let premises = self.z[value.index()].as_ref().and_then(|z| z.premises);
+        Deriver::rely_on(self, premises);
+    }
+
+    fn define(&mut self, value: ValueId, z: Leading, dot: Vec<DotTerm>, mixed: bool) {
+        let Leading { power, coefficient, law } = z;
+        let ty = &self.program.value(value).ty;
+        let coefficient = match ty.kind {
+            Kind::Scalar => self.named_if_large(coefficient, ty.family.len()),
+            _ => coefficient,
+        };
+        let scale = self.graph.pool.width(power);
+        let expr = self.graph.pool.mul(scale, coefficient);
+        self.z[value.index()] = Some(ZVar { expr, dot, power, coefficient, law, mixed, premises: None });
+    }
+
+    fn zero(&mut self) -> ExprId {
+        self.graph.pool.integer(0)
+    }
+
+    fn is_zero(&self, &coefficient: &ExprId) -> bool {
+        self.graph.pool.is_zero(coefficient)
+    }
+
+    fn settled(&mut self, coefficient: ExprId) -> ExprId {
+        if identically_zero(&mut self.graph, coefficient) { self.graph.pool.integer(0) } else { coefficient }
+    }
+
+    fn put_in(&mut self, term: ExprId, coordinate: Option<Index>, _: &str) -> Result<ExprId, LimitError> {
+        let mut z: FxHashMap<Symbol, (ExprId, bool)> = FxHashMap::default();
+        for (symbol, _) in self.graph.pool.refs(term) {
+            let value = value_of(symbol);
+            let finite = matches!(self.program.value(value).ty.kind, Kind::Vector(Dim::Finite(_)));
+            z.insert(symbol, (self.leading_of(value)?.coefficient, finite));
+        }
+        let fresh = &mut self.expander.fresh;
+        Ok(self.graph.pool.replace_refs(term, fresh, &mut |pool, symbol, indices, _| {
+            let &(expr, finite) = z.get(&symbol)?;
+            let at: Indices = indices.iter().copied().chain(coordinate.filter(|_| finite)).collect();
+            Some(instantiated(pool, expr, &at))
+        }))
+    }
+
+    fn coordinate(&self, value: ValueId, _: u32) -> Index {
+        Index::Var(self.program.value(value).ty.family.len() as u32)
+    }
+
+    fn bound_coordinate(&mut self, _: u32) -> Index {
+        self.fresh()
+    }
+
+    fn mean_over(&mut self, coordinate: Index, size: u32, &coefficient: &ExprId) -> ExprId {
+        let axis = self.graph.coordinate_axis(size);
+        let share = self.graph.pool.constant(netsor_ir::number::fraction(1, i64::from(size)));
+        let sum = self.graph.pool.sum(&[(coordinate, axis)], [], coefficient);
+        self.graph.pool.mul(share, sum)
+    }
+
+    fn data(&mut self, value: ValueId) -> ExprId {
+        let ty = &self.program.value(value).ty;
+        let rank = ty.family.len();
+        let coordinate = matches!(ty.kind, Kind::Vector(Dim::Finite(_))).then_some(Index::Var(rank as u32));
+        self.graph.pool.reference(symbol_of(value), own_indices(rank).chain(coordinate))
+    }
+
+    fn table(&mut self, value: ValueId, table: Id<Table>, at: &Indices) -> Result<ExprId, LimitError> {
+        let coordinate = Index::Var(self.program.value(value).ty.family.len() as u32);
+        Ok(self.graph.pool.table(table, at.iter().copied().chain([coordinate])))
+    }
+
+    fn initial(&mut self, value: ValueId, &mean: &ExprId) -> Result<ExprId, LimitError> {
+        let rank = self.program.value(value).ty.family.len();
+        let base = self.graph.pool.reference(symbol_of(value), own_indices(rank));
+        Ok(self.graph.pool.add(mean, base))
+    }
+
+    fn expectation(&mut self, &coefficient: &ExprId, name: &str) -> Result<ExprId, LimitError> {
+        Deriver::expectation(self, coefficient, name)
+    }
+
+    fn fluctuation(&mut self, of: ValueId) -> ExprId {
+        let rank = self.program.value(of).ty.family.len();
+        self.graph.pool.reference(symbol_of(of), own_indices(rank))
+    }
+
+    fn zhat_plus_zdot(
+        &mut self,
+        value: ValueId,
+        product: &Product<'_>,
+        &operand: &ExprId,
+    ) -> Result<(ExprId, Vec<DotTerm>), LimitError> {
+        self.matrix_product(value, product, operand)
+    }
+
+    fn operand_of(&mut self, value: ValueId, product: &Product<'_>) -> Result<Leading, LimitError> {
+        let finite = matches!(product.in_dim, Dim::Finite(_));
+        let coordinate = Index::Var(self.program.value(value).ty.family.len() as u32);
+        self.operand(product.vector, finite.then_some(coordinate))
+    }
+
+    fn readout(&mut self, value: ValueId, product: &Product<'_>) -> Result<Leading, LimitError> {
+        self.finite_product(value, product)
     }
 }

@@ -17,17 +17,10 @@
 //! When `W` and `W'` both occur in the forward pass, the conclusion holds and the induction does not: the first G-var at
 //! which it breaks is reported with the term of ZDot that the proof leaves out (App. D.4.2 says that there is none).
 
-mod at_points;
-mod canonical;
-mod dependent;
 mod field;
-mod modulo;
-mod polynomial;
 mod proof;
 mod random;
-mod roots;
 mod sides;
-mod slots;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -123,6 +116,12 @@ pub enum InductionError {
     /// Nothing is trained.
     #[error("the induction is about what training changes: expected at least one step, found 0")]
     NoSteps,
+}
+
+impl InductionError {
+    fn not_at_points(name: &str, reason: &str) -> Self {
+        Self::NotAtPoints { name: name.to_owned(), reason: reason.to_owned() }
+    }
 }
 
 impl From<PathFormulaError> for InductionError {

@@ -35,7 +35,8 @@
 //!
 //! | module | subject |
 //! | --- | --- |
-//! | [`derive`](mod@derive) | the rules ZInit, ZNonlin+, ZMoment, ZHat, ZDot |
+//! | `rules` | the rules ZInit, ZNonlin+, ZMoment, ZMatMul, over any values |
+//! | [`derive`](mod@derive) | the same over expressions, with ZHat and ZDot in `product` |
 //! | [`graph`] | the moment graph |
 //! | [`eval`] | numbers |
 //! | [`closed_form`] | integrands that have closed forms, recognised |
@@ -73,6 +74,7 @@ mod premise;
 mod price;
 mod product;
 mod provided;
+mod rules;
 pub mod sampled;
 mod sensitivity;
 pub mod show;

@@ -7,68 +7,73 @@
 
 use netsor_ir::expr::{Expr, ExprId, Symbol};
 use netsor_ir::number::Power;
-use netsor_ir::program::{own_indices, symbol_of, value_of};
-use netsor_ir::{Dim, Index, Indices, Instr, Kind, Program, ValueId};
+use netsor_ir::program::value_of;
+use netsor_ir::{Index, Indices, Instr, ValueId};
 use num_traits::{Signed, Zero};
 use rustc_hash::FxHashMap;
 
-use crate::derive::Deriver;
 use crate::error::LimitError;
-use crate::graph::Graph;
-use crate::widths::{Expansion, identically_zero, multiplied_out};
+use crate::rules::Rules;
+use crate::widths::{Expansion, multiplied_out};
 
 /// `n^power coefficient`, up to smaller terms.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Leading {
+pub(crate) struct Leading<C = ExprId> {
     pub(crate) power: Power,
     /// In base variables, data and definitions; free of the width.
-    pub(crate) coefficient: ExprId,
+    pub(crate) coefficient: C,
     /// Whether the coefficient contains fluctuations, which have a law and no limit; they stand in it as the scalars
     /// that they belong to.
     pub(crate) law: bool,
 }
 
-impl Leading {
-    pub(crate) fn plain(coefficient: ExprId) -> Self {
+impl<C> Leading<C> {
+    pub(crate) fn plain(coefficient: C) -> Self {
         Self { power: Power::zero(), coefficient, law: false }
     }
 }
 
-impl Deriver<'_> {
+/// How a value depends on the width.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    /// The power of its leading term.
+    pub(crate) power: Power,
+    /// As in [`Leading`].
+    pub(crate) law: bool,
+    /// Whether its definition has terms of several orders.
+    pub(crate) mixed: bool,
+}
+
+/// Orders by the rules.
+pub(crate) trait Orders<'p>: Rules<'p> {
     /// The leading term of an expression over the program's values. Vectors of constant dimension are taken at
     /// `coordinate`.
-    pub(crate) fn leading(
+    fn leading(
         &mut self,
         expr: ExprId,
-        coordinate: Option<Index>,
+        coordinate: Option<Self::Coordinate>,
         name: &str,
-    ) -> Result<Leading, LimitError> {
+    ) -> Result<Leading<Self::Coefficient>, Self::Error> {
         if !self.carries_width(expr)? {
-            let coefficient = self.substituted(expr, coordinate)?;
-            return Ok(Leading::plain(coefficient));
+            return Ok(Leading::plain(self.put_in(expr, coordinate, name)?));
         }
         let mut expr = expr;
         loop {
             let orders = self.orders(expr)?;
             let order = |symbol: Symbol| orders.get(&symbol).copied().unwrap_or_else(Power::zero);
-            let mut fresh = self.expander.fresh;
-            let found = Expansion::new(&mut self.graph, &mut fresh, &order, name).leading(expr);
-            self.expander.fresh = fresh;
-            let Some((power, term)) = found? else {
-                return Ok(Leading::plain(self.graph.pool.integer(0)));
-            };
+            let (graph, fresh) = self.terms();
+            let found = Expansion::new(graph, fresh, &order, name).leading(expr)?;
+            let Some((power, term)) = found else { return Ok(Leading::plain(self.zero())) };
             let mut term = term;
             let mut law = self.mentions_law(term)?;
             if law {
                 // Fluctuations that cancel do so identically.
-                term = multiplied_out(&mut self.graph, term);
+                term = multiplied_out(self.terms().0, term);
                 law = self.mentions_law(term)?;
             }
-            let mut coefficient = self.substituted(term, coordinate)?;
-            if identically_zero(&mut self.graph, coefficient) {
-                coefficient = self.graph.pool.integer(0);
-            }
-            if power.is_positive() || self.graph.pool.is_zero(coefficient) {
+            let coefficient = self.put_in(term, coordinate, name)?;
+            let coefficient = self.settled(coefficient);
+            if power.is_positive() || self.is_zero(&coefficient) {
                 let deeper = self.with_definitions(expr);
                 if deeper != expr {
                     expr = deeper;
@@ -80,46 +85,45 @@ impl Deriver<'_> {
     }
 
     /// The limit of a leading term, if it has one.
-    pub(crate) fn limit_of(&mut self, leading: &Leading, name: &str) -> Result<ExprId, LimitError> {
+    fn limit_of(&mut self, leading: Leading<Self::Coefficient>, name: &str) -> Result<Self::Coefficient, Self::Error> {
         if leading.power.is_negative() {
-            return Ok(self.graph.pool.integer(0));
+            return Ok(self.zero());
         }
         if leading.power.is_positive() || leading.law {
             let power = leading.power.to_string();
-            return Err(LimitError::NotAScalar { name: name.to_owned(), power });
+            return Err(LimitError::NotAScalar { name: name.to_owned(), power }.into());
         }
         Ok(leading.coefficient)
     }
 
     /// The mean over coordinates (ZMOMENT). Where the expectation is 0 by proof the mean fluctuates on the scale
     /// `n^(-1/2)`; it then stands for itself, as the scalar `of`.
-    pub(crate) fn mean_of(
+    fn mean_of(
         &mut self,
-        body: &Leading,
+        body: Leading<Self::Coefficient>,
         expr: ExprId,
         of: Option<ValueId>,
         name: &str,
-    ) -> Result<Leading, LimitError> {
-        let mean = self.expectation(body.coefficient, name)?;
-        if !self.graph.pool.is_zero(mean) || self.graph.pool.is_zero(body.coefficient) {
-            return Ok(Leading { coefficient: mean, ..*body });
+    ) -> Result<Leading<Self::Coefficient>, Self::Error> {
+        let mean = self.expectation(&body.coefficient, name)?;
+        if !self.is_zero(&mean) || self.is_zero(&body.coefficient) {
+            return Ok(Leading { coefficient: mean, ..body });
         }
         // A deterministic term less than n^(1/2) below is larger than the fluctuation.
         if let Some(mean) = self.lower_mean(body.power, expr, name)? {
             return Ok(mean);
         }
-        let coefficient = match of {
-            Some(id) => {
-                let rank = self.program.value(id).ty.family.len();
-                self.graph.pool.reference(symbol_of(id), own_indices(rank))
-            }
-            None => mean,
-        };
+        let coefficient = of.map_or(mean, |value| self.fluctuation(value));
         Ok(Leading { power: body.power - Power::new(1, 2), coefficient, law: true })
     }
 
     /// The largest term of the mean between `power` and `power - 1/2`, both excluded, that is not 0 by proof.
-    fn lower_mean(&mut self, power: Power, expr: ExprId, name: &str) -> Result<Option<Leading>, LimitError> {
+    fn lower_mean(
+        &mut self,
+        power: Power,
+        expr: ExprId,
+        name: &str,
+    ) -> Result<Option<Leading<Self::Coefficient>>, Self::Error> {
         let mut expr = expr;
         if !self.carries_width(expr)? {
             return Ok(None);
@@ -134,14 +138,13 @@ impl Deriver<'_> {
         let orders = self.orders(expr)?;
         let order = |symbol: Symbol| orders.get(&symbol).copied().unwrap_or_else(Power::zero);
         let floor = power - Power::new(1, 2);
-        let mut fresh = self.expander.fresh;
-        let terms = Expansion::new(&mut self.graph, &mut fresh, &order, name).series(expr, floor);
-        self.expander.fresh = fresh;
-        for (power, term) in terms?.into_iter().filter(|&(p, _)| floor < p && p < power) {
+        let (graph, fresh) = self.terms();
+        let terms = Expansion::new(graph, fresh, &order, name).series(expr, floor)?;
+        for (power, term) in terms.into_iter().filter(|&(p, _)| floor < p && p < power) {
             let law = self.mentions_law(term)?;
-            let coefficient = self.substituted(term, None)?;
-            let mean = self.expectation(coefficient, name)?;
-            if !self.graph.pool.is_zero(mean) {
+            let coefficient = self.put_in(term, None, name)?;
+            let mean = self.expectation(&coefficient, name)?;
+            if !self.is_zero(&mean) {
                 return Ok(Some(Leading { power, coefficient: mean, law }));
             }
         }
@@ -150,59 +153,41 @@ impl Deriver<'_> {
 
     /// Whether a power of the width is in the expression, in the definition of a function that it mentions, or in front
     /// of another value: its terms then have different orders, or none is of order 1.
-    pub(crate) fn carries_width(&mut self, expr: ExprId) -> Result<bool, LimitError> {
+    fn carries_width(&mut self, expr: ExprId) -> Result<bool, Self::Error> {
         let mut found = false;
-        self.graph.pool.visit(expr, &mut |node| found |= matches!(node, Expr::Width(_)));
-        for (symbol, _) in self.graph.pool.refs(expr) {
-            let z = self.z(value_of(symbol))?;
-            found |= z.law || z.mixed || !z.power.is_zero();
+        self.pool().visit(expr, &mut |node| found |= matches!(node, Expr::Width(_)));
+        for (symbol, _) in self.pool().refs(expr) {
+            let order = self.derive(value_of(symbol))?;
+            found |= order.law || order.mixed || !order.power.is_zero();
         }
         Ok(found)
     }
 
-    fn mentions_law(&mut self, expr: ExprId) -> Result<bool, LimitError> {
-        self.graph.pool.refs(expr).into_iter().try_fold(false, |law, (s, _)| Ok(law || self.z(value_of(s))?.law))
+    /// Whether the expression mentions a value that fluctuates.
+    fn mentions_law(&mut self, expr: ExprId) -> Result<bool, Self::Error> {
+        self.pool().refs(expr).into_iter().try_fold(false, |law, (s, _)| Ok(law || self.derive(value_of(s))?.law))
     }
 
-    fn orders(&mut self, expr: ExprId) -> Result<FxHashMap<Symbol, Power>, LimitError> {
-        self.graph.pool.refs(expr).into_iter().map(|(s, _)| Ok((s, self.z(value_of(s))?.power))).collect()
+    /// The powers of the width of the values that the expression mentions.
+    fn orders(&mut self, expr: ExprId) -> Result<FxHashMap<Symbol, Power>, Self::Error> {
+        self.pool().refs(expr).into_iter().map(|(s, _)| Ok((s, self.derive(value_of(s))?.power))).collect()
     }
 
     /// The expression with every coordinatewise function and every scalar function replaced by its definition.
     fn with_definitions(&mut self, expr: ExprId) -> ExprId {
-        expanded_definitions(self.program, &mut self.graph, &mut self.expander.fresh, expr)
-    }
-
-    /// The expression with every mention of a value replaced by the limit of its leading term.
-    fn substituted(&mut self, expr: ExprId, coordinate: Option<Index>) -> Result<ExprId, LimitError> {
-        let mut z: FxHashMap<Symbol, (ExprId, bool)> = FxHashMap::default();
-        for (symbol, _) in self.graph.pool.refs(expr) {
-            let value = value_of(symbol);
-            let finite = matches!(self.program.value(value).ty.kind, Kind::Vector(Dim::Finite(_)));
-            let of = self.z(value)?.coefficient;
-            z.insert(symbol, (of, finite));
-        }
-        let mut fresh = self.expander.fresh;
-        let result = self.graph.pool.replace_refs(expr, &mut fresh, &mut |pool, symbol, indices, _| {
-            let &(expr, finite) = z.get(&symbol)?;
-            let at: Indices = indices.iter().copied().chain(coordinate.filter(|_| finite)).collect();
-            Some(instantiated(pool, expr, &at))
-        });
-        self.expander.fresh = fresh;
-        Ok(result)
+        let program = self.program();
+        let (graph, fresh) = self.terms();
+        graph.pool.replace_refs(expr, fresh, &mut |pool, symbol, at, _| match program.value(value_of(symbol)).instr {
+            Instr::Map(definition) | Instr::Scalar(definition) => Some(instantiated(pool, definition, at)),
+            _ => None,
+        })
     }
 }
 
-/// The expression with every coordinatewise function and every scalar function replaced by its definition.
-pub(crate) fn expanded_definitions(program: &Program, graph: &mut Graph, fresh: &mut u32, expr: ExprId) -> ExprId {
-    graph.pool.replace_refs(expr, fresh, &mut |pool, symbol, at, _| match program.value(value_of(symbol)).instr {
-        Instr::Map(definition) | Instr::Scalar(definition) => Some(instantiated(pool, definition, at)),
-        _ => None,
-    })
-}
+impl<'p, R: Rules<'p>> Orders<'p> for R {}
 
 /// The expression with `Var(k)` replaced by `at[k]`.
-fn instantiated(pool: &mut netsor_ir::Exprs, expr: ExprId, at: &Indices) -> ExprId {
+pub(crate) fn instantiated(pool: &mut netsor_ir::Exprs, expr: ExprId, at: &Indices) -> ExprId {
     pool.map_indices(expr, &mut |index| match index {
         Index::Var(k) => at.get(k as usize).copied().unwrap_or(index),
         other => other,

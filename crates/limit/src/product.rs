@@ -6,7 +6,7 @@ use netsor_ir::program::{own_indices, symbol_of, value_of};
 use netsor_ir::{Dim, Index, Indices, Instr, Kind, Operand, Program, Scale, ValueId};
 use num_traits::Signed;
 
-use crate::derive::{Deriver, DotTerm, ZVar};
+use crate::derive::{Deriver, DotTerm};
 use crate::error::LimitError;
 use crate::order::Leading;
 
@@ -61,22 +61,19 @@ impl Deriver<'_> {
         Ok(Leading { power: z.power, coefficient: self.instantiate(z.coefficient, &at), law: z.law })
     }
 
-    /// ZMATMUL, with the powers of the width of `A` and `x` in front.
-    pub(crate) fn matmul(&mut self, id: ValueId, product: &Product<'_>) -> Result<ZVar, LimitError> {
+    /// `Zhat + Zdot` of a product with an operand, and the terms of the latter.
+    pub(crate) fn matrix_product(
+        &mut self,
+        id: ValueId,
+        product: &Product<'_>,
+        x: ExprId,
+    ) -> Result<(ExprId, Vec<DotTerm>), LimitError> {
+        if let Some(known) = self.same_product(product, x)? {
+            return Ok(known);
+        }
         let rank = self.program.value(id).ty.family.len();
-        let half = Power::new(1, 2);
         let finite = matches!(product.in_dim, Dim::Finite(_));
-        let x = self.operand(product.vector, finite.then_some(Index::Var(rank as u32)))?;
-        // Columns of an input matrix are initial vectors.
-        let sum_of = Power::from_integer(i64::from(!finite));
-        let power = (product.variance.power + sum_of) * half + x.power;
-        if self.graph.pool.is_zero(x.coefficient) {
-            return Ok(self.zvar(Leading { power, ..x }, Vec::new()));
-        }
-        if let Some((coefficient, dot)) = self.same_product(product, x.coefficient)? {
-            return Ok(self.zvar(Leading { power, coefficient, law: x.law }, dot));
-        }
-        let dot = if finite || self.gradient_independence { Vec::new() } else { self.dot(id, product, x.coefficient)? };
+        let dot = if finite || self.gradient_independence { Vec::new() } else { self.dot(id, product, x)? };
         let mut sum = self.graph.pool.reference(symbol_of(id), own_indices(rank));
         for term in &dot {
             let y = self.z(term.vector)?.coefficient;
@@ -87,9 +84,9 @@ impl Deriver<'_> {
                 pool.sum_matching(&term.variables, term.same.iter().copied(), term.guards.iter().cloned(), value);
             sum = pool.add(sum, value);
         }
-        let (key, variables) = self.product_key(product, x.coefficient);
+        let (key, variables) = self.product_key(product, x);
         self.products.insert(key, Known { value: id, variables });
-        Ok(self.zvar(Leading { power, coefficient: sum, law: x.law }, dot))
+        Ok((sum, dot))
     }
 
     fn product_key(&mut self, product: &Product<'_>, x: ExprId) -> (ProductKey, Vec<Index>) {
@@ -206,7 +203,7 @@ impl Deriver<'_> {
     /// `V'x`, a vector of constant dimension: a sum of `n` terms. By Stein's lemma its deterministic part is
     /// `n size E[V x]`; what fluctuates has order `n^((1 + p)/2)` when the entries of `V` have variance of order `n^p`,
     /// and unless that vanishes the value has a law, not a limit.
-    pub(crate) fn readout(&mut self, id: ValueId, product: &Product<'_>) -> Result<Leading, LimitError> {
+    pub(crate) fn finite_product(&mut self, id: ValueId, product: &Product<'_>) -> Result<Leading, LimitError> {
         let name = self.name(id).to_owned();
         let x = match product.in_dim {
             Dim::Width(_) => self.operand(product.vector, None)?,

@@ -1,10 +1,16 @@
 //! The comparison as a proof: both sides as expressions, and numbers where they are not one expression.
 
+mod canonical;
+mod dependent;
+mod modulo;
+mod roots;
+mod slots;
+
 use netsor_gauss::Tolerance;
 use netsor_ir::expr::ExprId;
 use netsor_ir::{Dim, Instr, Kind, Network, Program, ValueId};
 
-use super::modulo::Comparison;
+use self::modulo::Comparison;
 use super::sides::{Change, compare};
 use super::training::Unrolled;
 use super::{GVarCheck, Induction, InductionError, KernelCheck, OutputCheck, ReturnTerm, Steps, Verdict};

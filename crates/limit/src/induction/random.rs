@@ -1,16 +1,22 @@
 //! The induction, the theorem and the path formula at random points of a prime field, for networks whose integrands are too
 //! long to be written out.
 
-use std::rc::Rc;
+mod evaluate;
+mod limits;
+mod points;
+mod polynomial;
+mod rules;
 
-use netsor_ir::{Instr, Network, Program, ValueId};
+use netsor_ir::{Network, ValueId};
 
-use super::at_points::{AtPoints, Points, Scalar};
-use super::polynomial::Polynomial;
-use super::sides::{Equality, Side, Sides, compare};
+use self::limits::Agreement;
+use self::points::Points;
+use self::rules::AtPoints;
+use super::sides::{Sides, compare};
 use super::training::Unrolled;
 use super::{InductionError, Steps};
 use crate::paths::{Limits, Paths};
+use crate::rules::Rules;
 
 /// Independent runs: a wrong identity has to pass all of them.
 const RUNS: u64 = 2;
@@ -121,7 +127,7 @@ fn run(unrolled: &Unrolled, paths: &Paths<'_>, run: u64) -> Result<RandomCheck, 
         if points.count() < wanted || rules.rooted.contains(&false) {
             continue;
         }
-        let mut agreement = Agreement { degree: 0 };
+        let mut agreement = Agreement::default();
         let sides = compare(unrolled, paths, &mut rules, &mut agreement)?;
         if rules.rooted.contains(&false) {
             continue;
@@ -140,7 +146,7 @@ fn run(unrolled: &Unrolled, paths: &Paths<'_>, run: u64) -> Result<RandomCheck, 
 /// The forward pass. Readouts have no limit, and whatever else has none is an error where it is needed.
 fn forward(unrolled: &Unrolled, rules: &mut AtPoints<'_>) -> Result<(), InductionError> {
     for value in unrolled.network.program.value_ids() {
-        if let Err(error @ InductionError::NotAtPoints { .. }) = rules.z(value) {
+        if let Err(error @ InductionError::NotAtPoints { .. }) = rules.derive(value) {
             return Err(error);
         }
     }
@@ -170,46 +176,6 @@ fn verdicts<L: Limits>(unrolled: &Unrolled, sides: &Sides<L, bool>, points: usiz
         degree,
         runs: 1,
     }
-}
-
-/// Equality as numbers.
-struct Agreement {
-    /// The largest degree of what was compared.
-    degree: usize,
-}
-
-impl Equality<AtPoints<'_>> for Agreement {
-    type Left = bool;
-
-    fn modulo(
-        &mut self,
-        rules: &mut AtPoints<'_>,
-        difference: Rc<Polynomial>,
-        side: Option<Side>,
-        _: &str,
-    ) -> Result<bool, InductionError> {
-        self.degree = self.degree.max(difference.degree);
-        Ok(vanishes_modulo(rules.program(), &difference, side))
-    }
-
-    fn of_scalars(&mut self, _: &mut AtPoints<'_>, difference: Scalar, _: &str) -> Result<bool, InductionError> {
-        self.degree = self.degree.max(difference.degree);
-        Ok(difference.value == 0)
-    }
-}
-
-/// Whether nothing is left but scalar multiples of base variables of one matrix and side.
-fn vanishes_modulo(program: &Program, difference: &Polynomial, side: Option<Side>) -> bool {
-    let of_side = |id: &ValueId| match (&program.value(*id).instr, side) {
-        (Instr::MatMul { matrix, transposed, .. }, Some((of, from_left))) => {
-            matrix.value == of && *transposed == from_left
-        }
-        _ => false,
-    };
-    let dropped = |(id, at): (&ValueId, &Vec<u64>)| of_side(id) && at.iter().all(|&c| c == at[0]);
-    difference.quadratic.is_empty()
-        && difference.constant.iter().all(|&c| c == 0)
-        && difference.linear.iter().all(dropped)
 }
 
 #[cfg(test)]
@@ -259,7 +225,7 @@ output f[i] = v' * y[i]
         let mut rules = AtPoints::new(program, program.values.len(), Points::candidates(1, 4));
         let [x, y] = ["x@0", "x@1"].map(|name| {
             let value = program.find(name).unwrap();
-            rules.limit(value).unwrap()[0].clone()
+            rules.vector(value).unwrap()
         });
         let [a, b, sum] = [(*x).clone(), (*y).clone(), x.plus(&y)].map(|f| rules.mean(&f).unwrap().value);
         assert_eq!(plus(a, b), sum);

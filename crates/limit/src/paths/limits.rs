@@ -13,6 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::PathFormulaError;
 use crate::derive::Deriver;
+use crate::rules::Rules;
 
 /// Limits of the values of one program.
 pub(crate) trait Limits {

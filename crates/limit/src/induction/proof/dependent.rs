@@ -4,8 +4,8 @@ use netsor_ir::expr::ExprId;
 use netsor_ir::number::Number;
 use rustc_hash::FxHashMap;
 
-use super::field::{fraction, inverse, minus, plus, random, scramble, times, value};
 use crate::graph::Graph;
+use crate::induction::field::{fraction, inverse, minus, plus, random, scramble, times, value};
 
 /// A slot, and the slots with their coefficients that it is equal to.
 pub(super) type Combination = (usize, Vec<(usize, Number)>);

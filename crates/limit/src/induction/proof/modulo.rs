@@ -5,13 +5,13 @@ use netsor_ir::Instr;
 use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::program::value_of;
 
-use super::InductionError;
 use super::canonical::{Canonical, Forms, Split};
-use super::field::vanishes;
 use super::roots::normal_form;
-use super::sides::{Equality, Side};
 use crate::derive::Deriver;
 use crate::error::LimitError;
+use crate::induction::InductionError;
+use crate::induction::field::vanishes;
+use crate::induction::sides::{Equality, Side};
 use crate::terms::scalar_part;
 use crate::widths::identically_zero;
 
@@ -65,7 +65,7 @@ impl Deriver<'_> {
     /// of `side`, is dropped and all like terms are joined; `None` if nothing is.
     ///
     /// Sound: what is dropped or joined is so identically. `None` is therefore a proof (where products of sums are too
-    /// long to be multiplied out, an evaluation at random points of a large field, [`super::field`]); an expression that
+    /// long to be multiplied out, an evaluation at random points of a large field, [`crate::induction::field`]); an expression that
     /// is left may still be zero by an identity that is not seen.
     ///
     /// # Errors

@@ -8,8 +8,8 @@
 use netsor_ir::expr::ExprId;
 use rustc_hash::FxHashMap;
 
-use super::field::{plus, scramble, value};
 use crate::graph::{Graph, Leaf};
+use crate::induction::field::{plus, scramble, value};
 
 /// The most orders that are proposed when colours do not tell variables apart.
 const ORDERS: usize = 24;

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use netsor_ir::ValueId;
 
-use super::field::{inverse, plus, times};
+use super::rules::Scalar;
+use crate::induction::field::{inverse, plus, times};
 
 /// Values at the points.
 type At = Vec<u64>;
@@ -37,6 +38,11 @@ impl Polynomial {
     /// A Gaussian variable.
     pub(super) fn variable(id: ValueId, points: usize) -> Self {
         Self { constant: vec![0; points], linear: BTreeMap::from([(id, vec![1; points])]), ..Self::default() }
+    }
+
+    /// The number that it is, if it is one.
+    pub(super) fn number(&self) -> Scalar {
+        Scalar { value: self.constant[0], degree: self.degree }
     }
 
     /// Whether it is a function of the network's own variables alone.
