@@ -7,7 +7,7 @@ mod points;
 mod polynomial;
 mod rules;
 
-use netsor_ir::{Network, ValueId};
+use netsor_ir::{Network, Program, ValueId};
 
 use self::limits::Agreement;
 use self::points::Points;
@@ -22,11 +22,10 @@ use crate::rules::Rules;
 const RUNS: u64 = 2;
 /// Points of the first attempt.
 const FEW: usize = 6;
-/// Points that are tried for each that is wanted: square roots of functions exist at half of them, for each root.
-const CANDIDATES: usize = 16;
-/// Further attempts with other numbers, as roots of scalars need, and after every four with twice as many points.
+/// Most times that a variable is drawn again in one attempt.
+const DRAWS: usize = 4_096;
+/// Further attempts with other numbers, as roots of data need.
 const ATTEMPTS: u64 = 48;
-const DOUBLINGS: u64 = 5;
 
 /// What random points say of the induction.
 ///
@@ -117,40 +116,55 @@ fn run(unrolled: &Unrolled, paths: &Paths<'_>, run: u64) -> Result<RandomCheck, 
     let own = unrolled.network.program.values.len();
     let mut wanted = FEW;
     for attempt in 0..ATTEMPTS {
-        let count = (CANDIDATES * wanted) << (attempt / 4).min(DOUBLINGS);
-        let candidates = Points::candidates(run * ATTEMPTS + attempt, count);
-        let mut rules = AtPoints::new(&unrolled.program, own, candidates.clone());
-        forward(unrolled, &mut rules)?;
-        let points = candidates.among(&rules.rooted, wanted);
-        let mut rules = AtPoints::new(&unrolled.program, own, points.clone());
-        forward(unrolled, &mut rules)?;
-        if points.count() < wanted || rules.rooted.contains(&false) {
+        let points = Points::new(run * ATTEMPTS + attempt, wanted);
+        let mut rules = AtPoints::new(&unrolled.program, own, points);
+        if !forward(&unrolled.network.program, &mut rules)? {
             continue;
         }
         let mut agreement = Agreement::default();
         let sides = compare(unrolled, paths, &mut rules, &mut agreement)?;
+        // Training takes roots of what the forward pass does, and of nothing else that was drawn for.
         if rules.rooted.contains(&false) {
             continue;
         }
-        if agreement.degree < points.count() {
-            return Ok(verdicts(unrolled, &sides, points.count(), agreement.degree));
+        if agreement.degree < wanted {
+            return Ok(verdicts(unrolled, &sides, wanted, agreement.degree));
         }
         wanted = agreement.degree + 1;
     }
-    Err(InductionError::NotAtPoints {
-        name: unrolled.network.program.name.clone(),
-        reason: "no points were found at which all square roots exist".to_owned(),
-    })
+    Err(InductionError::not_at_points(
+        &unrolled.network.program.name,
+        "no points were found at which all square roots exist",
+    ))
 }
 
-/// The forward pass. Readouts have no limit, and whatever else has none is an error where it is needed.
-fn forward(unrolled: &Unrolled, rules: &mut AtPoints<'_>) -> Result<(), InductionError> {
-    for value in unrolled.network.program.value_ids() {
+/// The forward pass, value by value: where a number has no square root, the last variable that it depends on is drawn
+/// again. Each root takes two draws on average, so that their number does not matter; `false` if there is no such
+/// variable.
+///
+/// Readouts have no limit, and whatever else has none is an error where it is needed.
+fn forward(program: &Program, rules: &mut AtPoints<'_>) -> Result<bool, InductionError> {
+    // The last variable of each value.
+    let mut last: Vec<Option<ValueId>> = vec![None; program.values.len()];
+    let mut draws = 0;
+    let mut next = 0;
+    while next < last.len() {
+        let value = ValueId::new(next);
         if let Err(error @ InductionError::NotAtPoints { .. }) = rules.derive(value) {
             return Err(error);
         }
+        let arguments = program.arguments(value).into_iter();
+        let variable = arguments.filter_map(|argument| last[argument.index()]).max();
+        last[next] = if rules.is_variable(value) { Some(value) } else { variable };
+        next += 1;
+        if rules.rooted.contains(&false) {
+            let Some(variable) = variable.filter(|_| draws < DRAWS) else { return Ok(false) };
+            rules.redraw(variable);
+            draws += 1;
+            next = variable.index();
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn verdicts<L: Limits>(unrolled: &Unrolled, sides: &Sides<L, bool>, points: usize, degree: usize) -> RandomCheck {
@@ -222,7 +236,7 @@ output f[i] = v' * y[i]
         let network = parse_network(SOURCE).unwrap();
         let (plain, _) = unroll_network(&network).unwrap();
         let program = &plain.program;
-        let mut rules = AtPoints::new(program, program.values.len(), Points::candidates(1, 4));
+        let mut rules = AtPoints::new(program, program.values.len(), Points::new(1, 4));
         let [x, y] = ["x@0", "x@1"].map(|name| {
             let value = program.find(name).unwrap();
             rules.vector(value).unwrap()

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 
+use indexmap::IndexMap;
 use netsor_ir::number::Number;
 use netsor_ir::paths::Reduced;
 use netsor_ir::{ExprId, Instr, Network, ValueId};
@@ -29,6 +30,8 @@ pub(crate) struct Paths<'a> {
     reduced: Reduced,
     /// For each product, the G-vars that its operand depends on, with the derivatives.
     operands: Vec<Vec<(ValueId, ExprId)>>,
+    /// These derivatives, each once, with the first product that has it.
+    derivatives: IndexMap<ExprId, ValueId>,
     /// The readouts and biases that each output is a sum of, with coefficients.
     heads: BTreeMap<ValueId, Vec<(ValueId, ExprId)>>,
 }
@@ -64,15 +67,18 @@ impl<'a> Paths<'a> {
         check_scales(network)?;
         let mut reduced = Reduced::new(network)?;
         let mut operands = vec![Vec::new(); network.program.values.len()];
+        let mut derivatives = IndexMap::new();
         for (source, list) in reduced.consumers().into_iter().enumerate() {
-            for (product, derivative) in list {
+            // Nothing flows through a product with an input.
+            for (product, derivative) in list.into_iter().filter(|&(p, _)| strength(&network.program, p).is_some()) {
                 operands[product.index()].push((ValueId::new(source), derivative));
+                derivatives.entry(derivative).or_insert(product);
             }
         }
         let outputs = network.outputs.iter();
         let heads = outputs.map(|&output| Ok((output, heads(&mut reduced, output)?)));
         let heads = heads.collect::<Result<_, PathFormulaError>>()?;
-        Ok(Self { network, reduced, operands, heads })
+        Ok(Self { network, reduced, operands, derivatives, heads })
     }
 
     /// The sums over pairs of paths that end in each pair of G-vars, initial vectors and readouts.
@@ -83,7 +89,11 @@ impl<'a> Paths<'a> {
     /// If a limit is not known.
     pub(crate) fn pair_sums<L: Limits>(&self, limits: &mut L) -> Result<PairSums<L::Scalar>, L::Error> {
         let program = &self.network.program;
-        let derivatives = self.derivatives(limits)?;
+        let mut derivatives: FxHashMap<ExprId, L::Vector> = FxHashMap::default();
+        for (&derivative, &product) in &self.derivatives {
+            let name = &program.value(product).name;
+            derivatives.insert(derivative, limits.function(&self.reduced.program.exprs, derivative, name)?);
+        }
         let mut means: FxHashMap<(ExprId, ExprId), L::Scalar> = FxHashMap::default();
         let mut sums = PairSums { all: BTreeMap::new(), shortest: BTreeMap::new() };
         // What an operand depends on comes before the product, so that the pairs below are complete.
@@ -117,21 +127,6 @@ impl<'a> Paths<'a> {
             }
         }
         Ok(sums)
-    }
-
-    /// The derivatives of operands through which something flows, as functions of `Z`.
-    fn derivatives<L: Limits>(&self, limits: &mut L) -> Result<FxHashMap<ExprId, L::Vector>, L::Error> {
-        let program = &self.network.program;
-        let mut derivatives = FxHashMap::default();
-        for product in program.value_ids().filter(|&product| strength(program, product).is_some()) {
-            for &(_, derivative) in &self.operands[product.index()] {
-                if let Entry::Vacant(unknown) = derivatives.entry(derivative) {
-                    let name = &program.value(product).name;
-                    unknown.insert(limits.function(&self.reduced.program.exprs, derivative, name)?);
-                }
-            }
-        }
-        Ok(derivatives)
     }
 
     /// The pair of paths of length two: through the parameter itself.

@@ -1,14 +1,17 @@
 //! Random points that stand for the law of the Gaussian variables of the forward pass.
 
+use netsor_ir::ValueId;
+use rustc_hash::FxHashMap;
+
 use crate::induction::field::{minus, plus, scramble, times};
 
 /// The points of one run, with what else is random in it.
 #[derive(Clone, Debug)]
 pub(super) struct Points {
     seed: u64,
-    /// Names of the points.
-    names: Vec<u64>,
     weights: Vec<u64>,
+    /// How often the value of a variable at a point was drawn again.
+    redrawn: FxHashMap<(ValueId, usize), u64>,
 }
 
 /// What is drawn for.
@@ -23,32 +26,27 @@ pub(super) enum Draw {
 }
 
 impl Points {
-    /// The first `count` points, of any kind.
-    pub(super) fn candidates(seed: u64, count: usize) -> Self {
-        Self::named(seed, (0..count as u64).collect())
-    }
-
-    fn named(seed: u64, names: Vec<u64>) -> Self {
-        let mut points = Self { seed, names, weights: Vec::new() };
-        points.weights = points.each(Draw::Weight, 0);
+    /// So many points, at least one.
+    pub(super) fn new(seed: u64, count: usize) -> Self {
+        let mut weights: Vec<u64> =
+            (0..count as u64).map(|point| scramble(&[Draw::Weight as u64, seed, point])).collect();
         // The mean of 1 is 1.
-        let rest = points.weights.iter().skip(1).fold(0, |sum, &w| plus(sum, w));
-        if let Some(first) = points.weights.first_mut() {
+        let rest = weights.iter().skip(1).fold(0, |sum, &w| plus(sum, w));
+        if let Some(first) = weights.first_mut() {
             *first = minus(1, rest);
         }
-        points
-    }
-
-    /// Those of the points that are marked, and not more than `count`; where none is, for a reason that is not the point,
-    /// any.
-    pub(super) fn among(&self, marked: &[bool], count: usize) -> Self {
-        let any = !marked.contains(&true);
-        let names = self.names.iter().zip(marked).filter(|(_, m)| any || **m).map(|(&name, _)| name);
-        Self::named(self.seed, names.take(count).collect())
+        Self { seed, weights, redrawn: FxHashMap::default() }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.names.len()
+        self.weights.len()
+    }
+
+    /// Draws a variable again at the points that are not marked.
+    pub(super) fn redraw(&mut self, variable: ValueId, marked: &[bool]) {
+        for (point, _) in marked.iter().enumerate().filter(|(_, marked)| !**marked) {
+            *self.redrawn.entry((variable, point)).or_insert(0) += 1;
+        }
     }
 
     /// The functional in place of `E`: a weighted sum over the points.
@@ -61,8 +59,12 @@ impl Points {
         scramble(&[what as u64, self.seed, parts[0], parts[1]])
     }
 
-    /// One for each point.
-    pub(super) fn each(&self, what: Draw, of: u64) -> Vec<u64> {
-        self.names.iter().map(|&point| scramble(&[what as u64, self.seed, of, point])).collect()
+    /// The values of a variable.
+    pub(super) fn variable(&self, id: ValueId) -> Vec<u64> {
+        let value = |point: usize| {
+            let drawn = self.redrawn.get(&(id, point)).copied().unwrap_or(0);
+            scramble(&[Draw::Variable as u64, self.seed, id.index() as u64, point as u64, drawn])
+        };
+        (0..self.count()).map(value).collect()
     }
 }

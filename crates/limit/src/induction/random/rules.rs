@@ -80,6 +80,27 @@ impl<'p> AtPoints<'p> {
         Polynomial::scalar(value, degree, self.points.count())
     }
 
+    /// Whether a value of the network has a base variable of its own.
+    pub(super) fn is_variable(&self, value: ValueId) -> bool {
+        match &self.program.value(value).instr {
+            Instr::Gaussian(_) => true,
+            Instr::MatMul { vector, .. } => {
+                let input = matches!(self.program.value(vector.value).ty.kind, Kind::Vector(Dim::Finite(_)));
+                input || self.products.values().any(|&(first, _)| first == value)
+            }
+            _ => false,
+        }
+    }
+
+    /// Draws a variable of the network again where a square root was none, and forgets what came after it.
+    pub(super) fn redraw(&mut self, variable: ValueId) {
+        self.points.redraw(variable, &self.rooted);
+        self.rooted.fill(true);
+        self.z[variable.index()..].fill(None);
+        self.products.retain(|_, (first, _)| *first < variable);
+        self.covariances.clear();
+    }
+
     /// The limit of each coordinate.
     pub(super) fn coordinates(&mut self, value: ValueId) -> Result<Rc<[Rc<Polynomial>]>, InductionError> {
         self.limit(value)?
@@ -167,7 +188,7 @@ impl<'p> AtPoints<'p> {
     /// The base variable of a value.
     fn base(&self, id: ValueId) -> Polynomial {
         if id.index() < self.own {
-            return Polynomial::function(self.points.each(Draw::Variable, id.index() as u64));
+            return Polynomial::function(self.points.variable(id));
         }
         Polynomial::variable(id, self.points.count())
     }
