@@ -216,9 +216,9 @@ output f[i] = v' * y[i]
 }";
 
     /// Training with one learning rate against the claim with another: no G-var and no output agrees, the kernels do.
-    #[test]
-    fn a_wrong_claim_does_not_agree() {
-        let network = parse_network(SOURCE).unwrap();
+    #[track_caller]
+    fn wrong_claim(source: &str) {
+        let network = parse_network(source).unwrap();
         let wrong = Steps { rates: vec![fraction(1_000_001, 1_000_000)], ..Steps::default() };
         let mut unrolled = Unrolled::new(&network, &Steps::default()).unwrap();
         for (steps, agrees) in [(Steps::default(), true), (wrong, false)] {
@@ -228,6 +228,18 @@ output f[i] = v' * y[i]
             assert!(found.kernels.iter().all(|v| v.agrees));
             assert_eq!((found.g_vars.len(), found.outputs.len(), found.kernels.len()), (6, 3, 6));
         }
+    }
+
+    #[test]
+    fn a_wrong_claim_does_not_agree() {
+        wrong_claim(SOURCE);
+    }
+
+    /// Roots of expectations in the forward pass are drawn for as roots of functions are.
+    #[test]
+    fn a_wrong_claim_about_layer_norm_does_not_agree() {
+        let norm = "moment variance[i] = mean(g[i]^2)\nx[i] = relu(g[i] / sqrt(variance[i] + 1/10) - mean)";
+        wrong_claim(&SOURCE.replace("x[i] = relu(g[i] - mean)", norm));
     }
 
     /// The functional keeps `E f g` apart from `E f E g`, and `E f` from `E g`.

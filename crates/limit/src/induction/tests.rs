@@ -226,12 +226,15 @@ fn other_parametrizations_and_no_steps_are_refused() {
     assert!(matches!(error, InductionError::Paths(PathFormulaError::Parametrization { .. })), "{error}");
 }
 
-/// Three layers of batch norm over twelve values, which nobody writes out, and two layers over two batches of four.
+/// Three layers of batch norm over twelve values, which nobody writes out, two layers over two batches of four, and layer
+/// norms, which divide by roots of expectations.
 #[test]
-fn batch_norm_in_depth_agrees_at_random_points() {
+fn norms_in_depth_agree_at_random_points() {
     for (source, g_vars, kernels) in [
         (include_str!("../../../../examples/architectures/residual_cnn.netsor"), 90, 6),
         (include_str!("../../../../examples/architectures/batch_norm_mlp.netsor"), 16, 36),
+        (include_str!("../../../../examples/architectures/layer_norm_mlp.netsor"), 6, 6),
+        (include_str!("../../../../examples/architectures/transformer.netsor"), 18, 3),
     ] {
         let network = parse_network(source).unwrap();
         let found = RandomCheck::new(&network, &Steps::default()).unwrap();
