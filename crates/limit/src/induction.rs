@@ -8,11 +8,21 @@
 //!                     sum over g' = W h'  A(g(xi), g'(xi_j)) Z^{dg'(xi_j)}                         (eq. 107)
 //! ```
 //!
-//! where `A(g, g')` is the sum of `<p, q>` over isomorphic paths that end in `g` and `g'` ([`crate::paths`]). Here the
-//! left side comes from the unrolled training program by the Z rules, ZDot among them, and the right side from the
-//! forward pass by the path recursion and from the initial backward pass. They are compared as expressions: `derive`
-//! has no numbers, and neither has this. Then so is the conclusion, kernel gradient descent with the kernel of eq. 100,
-//! and the path formula for that kernel (Prop. D.3).
+//! where `A(g, g')` is the sum of `<p, q>` over isomorphic paths that end in `g` and `g'` ([`crate::paths`]). Then so is
+//! the conclusion, kernel gradient descent with the kernel of eq. 100, and the path formula for that kernel (Prop. D.3).
+//!
+//! The steps, each in one file:
+//!
+//! | file | step |
+//! | --- | --- |
+//! | `training` | the network, its training as a program, its backward passes at initialisation |
+//! | `rules.rs` of the crate | the left side: `Z` of what training changes, by the Z rules, ZDot among them |
+//! | `paths/forward.rs` of the crate | `A(g, g')`, from the forward pass by the path recursion |
+//! | `sides` | the right side, the two kernels, gradient descent; and what is compared with what |
+//! | `proof` | the comparison of expressions: `derive` has no numbers, and neither has this |
+//! | `random` | the comparison of numbers of a prime field, where expressions are too long to be written out |
+//!
+//! Rules, paths and sides are written over what they compute with: the deriver's expressions, or numbers at random points.
 //!
 //! When `W` and `W'` both occur in the forward pass, the conclusion holds and the induction does not: the first G-var at
 //! which it breaks is reported with the term of ZDot that the proof leaves out (App. D.4.2 says that there is none).

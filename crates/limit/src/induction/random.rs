@@ -1,5 +1,4 @@
-//! The induction, the theorem and the path formula at random points of a prime field, for networks whose integrands are too
-//! long to be written out.
+//! The comparison at random points of a prime field, for networks whose integrands are too long to be written out.
 
 mod evaluate;
 mod limits;
@@ -30,10 +29,11 @@ const ATTEMPTS: u64 = 48;
 /// What random points say of the induction.
 ///
 /// `agrees` is no proof. An identity that follows from linearity, from equality of functions and from independence always
-/// agrees. One that does not is a polynomial in random numbers of a field with `2^61 - 1` elements that is not zero; it
-/// passes one run with a chance of its degree over `2^61` (Schwartz and Zippel), and all of them with that to the power
-/// of their number. Roots are taken where they exist and values of functions are symbols, each of which counts for one: with
-/// roots the chance is an estimate. Where an identity does not agree, it may yet hold for another reason.
+/// agrees. One that does not is a rational function of the numbers that were drawn, and without square roots it vanishes
+/// in one run with a chance of at most its degree over `2^61` (Schwartz and Zippel). With square roots this is an
+/// estimate: numbers are drawn under the condition that roots exist, and what is left of the bound then, a factor of four
+/// for each root at each point, is more than the field has. Where an identity does not agree, it may yet hold for another
+/// reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RandomCheck {
     /// Eq. 107 for each G-var and number of steps, in the order of the induction.
@@ -45,7 +45,8 @@ pub struct RandomCheck {
     /// The points that stand for the law of the Gaussian variables: more than the degree in expectations of anything
     /// that was compared.
     pub points: usize,
-    /// The largest degree in expectations: of numerators, with a root or a function of expectations as one symbol.
+    /// The largest degree in expectations, with powers and functions of expectations as symbols: fractions are not put
+    /// over one denominator.
     pub degree: usize,
     /// How often everything was done, with other numbers.
     pub runs: usize,
