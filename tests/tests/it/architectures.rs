@@ -418,17 +418,20 @@ fn residual_convolutions_with_batch_norm() {
     });
 }
 
-/// Attention over tokens with these keys and queries; every token sees the first `seen(p)`.
+/// Attention over positions with these keys and queries, whose inner products are multiplied by `scale`; every position
+/// sees the first `seen(p)`.
 fn attend(
     values: &[Vec<f64>],
-    queries: &[Vec<f64>],
-    keys: &[Vec<f64>],
+    (queries, keys): (&[Vec<f64>], &[Vec<f64>]),
+    scale: f64,
     seen: impl Fn(usize) -> usize,
 ) -> Vec<Vec<f64>> {
     let at = |p: usize| {
-        let weights: Vec<f64> = keys[..seen(p)].iter().map(|k| (dot(&queries[p], k) / N as f64).exp()).collect();
+        let scores: Vec<f64> = keys[..seen(p)].iter().map(|k| scale * dot(&queries[p], k)).collect();
+        let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights = each(&scores, |score| (score - largest).exp());
         let total: f64 = weights.iter().sum();
-        let mut sum = vec![0.0; N];
+        let mut sum = vec![0.0; values[p].len()];
         for (weight, value) in weights.iter().zip(values) {
             sum = add(&sum, &each(value, |v| v * weight / total));
         }
@@ -451,7 +454,7 @@ fn transformers() {
     let tied = |d: &Drawn| {
         let output = |i: usize| {
             let k: Vec<Vec<f64>> = d.rows(i, 3).iter().map(|x| d.w(0).times(x)).collect();
-            d.readout(3, &average(&block(d, 1, &k, &attend(&k, &k, &k, |_| 3))))
+            d.readout(3, &average(&block(d, 1, &k, &attend(&k, (&k, &k), 1.0 / N as f64, |_| 3))))
         };
         (0..2).map(output).collect::<Vec<f64>>()
     };
@@ -459,19 +462,48 @@ fn transformers() {
     let list = example_text("layers/transformer.toml");
     check(Some("transformer"), &LayerList::from_toml(&list).unwrap().network().unwrap(), tied);
 
-    // Correlated keys and queries, each token sees the past.
-    let causal = Transformer { correlation: Some(0.6), causal: true, ..transformer };
-    check(None, &causal.network().unwrap(), |d| {
-        let output = |i: usize| {
-            let u: Vec<Vec<f64>> = d.rows(i, 3).iter().map(|x| d.w(0).times(x)).collect();
-            let keys: Vec<Vec<f64>> = u.iter().map(|u| d.w(1).times(u)).collect();
-            let query =
-                |(u, k): (&Vec<f64>, &Vec<f64>)| add(&each(k, |k| 0.6 * k), &each(&d.w(2).times(u), |q| 0.8 * q));
-            let queries: Vec<Vec<f64>> = u.iter().zip(&keys).map(query).collect();
-            d.readout(5, &average(&block(d, 3, &u, &attend(&u, &queries, &keys, |p| p + 1))))
-        };
-        (0..2).map(output).collect()
-    });
+    // Correlated keys and queries, each token sees the past; also with scores whose exponentials are no numbers.
+    for (tokens, temperature) in [(3, 1.0), (5, 1e-4)] {
+        let network = Transformer { tokens, temperature, correlation: Some(0.6), causal: true, ..transformer.clone() };
+        check(None, &network.network().unwrap(), |d| {
+            let output = |i: usize| {
+                let u: Vec<Vec<f64>> = d.rows(i, tokens as usize).iter().map(|x| d.w(0).times(x)).collect();
+                let keys: Vec<Vec<f64>> = u.iter().map(|u| d.w(1).times(u)).collect();
+                let query =
+                    |(u, k): (&Vec<f64>, &Vec<f64>)| add(&each(k, |k| 0.6 * k), &each(&d.w(2).times(u), |q| 0.8 * q));
+                let queries: Vec<Vec<f64>> = u.iter().zip(&keys).map(query).collect();
+                let scale = 1.0 / (N as f64 * temperature);
+                d.readout(5, &average(&block(d, 3, &u, &attend(&u, (&queries, &keys), scale, |p| p + 1))))
+            };
+            (0..2).map(output).collect()
+        });
+    }
+}
+
+/// Softmax over the pixels of an image, with scores of order one and of order 10,000, whose exponentials are no numbers.
+#[test]
+fn attention_over_two_axes() {
+    for key in [1.0, 1e4] {
+        let list = format!(
+            r#"
+            input = {{ inputs = 2, positions = [2, 3], channels = 2 }}
+            layers = [
+                {{ op = "global_self_attention", w_key_std = {key:?} }},
+                {{ op = "relu" }},
+                {{ op = "global_avg_pool" }},
+                {{ op = "dense" }},
+            ]"#
+        );
+        check(None, &LayerList::from_toml(&list).unwrap().network().unwrap(), |d| {
+            let output = |i: usize| {
+                let x = d.rows(i, 6);
+                let mixed = attend(x, (x, x), key / 2.0, |_| 6);
+                let h: Vec<Vec<f64>> = mixed.iter().map(|y| each(&d.w(1).times(&d.w(0).times(y)), relu)).collect();
+                d.readout(2, &average(&h))
+            };
+            (0..2).map(output).collect()
+        });
+    }
 }
 
 #[test]

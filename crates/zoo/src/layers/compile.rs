@@ -5,6 +5,7 @@ mod attention;
 mod mixing;
 mod pool;
 mod recurrent;
+mod softmax;
 
 pub(crate) use mixing::normalise;
 

@@ -2,6 +2,7 @@
 
 use netsor_ir::transform::kernels;
 use netsor_limit::{Data, Deriver, Evaluator, LimitError, Tolerance};
+use netsor_zoo::layers::LayerList;
 use netsor_zoo::{Activation, BatchNormMlp, Mlp, Network, Tied};
 use serde_json::Value;
 
@@ -61,6 +62,35 @@ fn mlps_agree_with_their_goldens() {
 fn a_matrix_and_its_transpose_have_a_return_path() {
     let network = Tied { inputs: 4, dim: 3, ..Tied::default() }.network().unwrap();
     check("ntk_train_tied", &network, 1e-6);
+}
+
+/// Scores of 10,000 against -5,000 choose one position each, so that the kernels are those of three linear layers on the
+/// inputs themselves; so do all others in a batch of very different norms.
+#[test]
+fn attention_with_large_scores_chooses() {
+    let list = r#"
+        input = { inputs = 2, positions = [2], channels = 1 }
+        layers = [{ op = "global_self_attention" }, { op = "flatten" }, { op = "dense" }]"#;
+    let network = LayerList::from_toml(list).unwrap().network().unwrap();
+    let kernels = kernels(&network).unwrap();
+    let program = &kernels.program;
+    let x = [[100.0, -50.0], [1e6, -2e5]];
+    let data = Data::new().with(program.find("xi").unwrap(), x.concat());
+    let mut deriver = Deriver::new(program);
+    let output = &kernels.outputs[0];
+    let (nngp, ntk) = (deriver.scalar(output.nngp.unwrap()).unwrap(), deriver.scalar(output.ntk).unwrap());
+    let graph = deriver.into_graph();
+    let mut evaluator = Evaluator::new(&graph, program, &data, Tolerance::default()).unwrap();
+    for i in 0..2 {
+        for j in 0..2 {
+            let expected = (x[i][0] * x[j][0] + x[i][1] * x[j][1]) / 2.0;
+            for (expr, expected) in [(nngp, expected), (ntk, 3.0 * expected)] {
+                let found = evaluator.value(expr, &[i as u32, j as u32]).unwrap().value;
+                // A dozen operations, each rounded.
+                assert!((found - expected).abs() <= 12.0 * f64::EPSILON * expected, "{found}, expected {expected}");
+            }
+        }
+    }
 }
 
 /// The NTK of batch norm on one batch between its first two members, by the Gamma integral or without it.

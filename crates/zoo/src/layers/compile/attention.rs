@@ -3,6 +3,7 @@
 use netsor_ir::{Axis, ExprId, Func, Guard, Id, Index, Relation, ValueId};
 
 use super::affine::Affine;
+use super::softmax::Softmax;
 use super::{Compile, Compiler, Tensor};
 use crate::builder::{number, own};
 use crate::layers::{Attention, Layer, Scaling};
@@ -112,38 +113,35 @@ impl Compiler {
         let factor = p.exprs.constant(factor);
         let score = p.exprs.mul(factor, member);
         let mut weight = match scores.mechanism {
-            Attention::Softmax => p.exprs.apply(Func::Exp, score),
+            Attention::Softmax => {
+                // Softmax does not change if all scores of a query change by the same number. The score of a position with
+                // itself is taken away, so that equal scores stay equal however large they are.
+                let itself: Vec<Index> = first.iter().chain(&first[1..]).copied().collect();
+                let itself = p.member(moment, &itself);
+                let difference = p.exprs.sub(member, itself);
+                let score = p.exprs.mul(factor, difference);
+                let score_name = self.name("s");
+                let of = self.b.program.scalar(&score_name, &pair_names, score);
+                let softmax = Softmax { scores: of, positions: &x.positions, causal: scores.causal };
+                let total = self.log_sum_exp(&softmax);
+                let p = &mut self.b.program;
+                let score = p.member(of, &own(pairs.len()));
+                let log_weight = p.exprs.sub(score, total);
+                p.exprs.apply(Func::Exp, log_weight)
+            }
             Attention::Identity => score,
             Attention::Abs => p.exprs.apply(Func::Abs, score),
             Attention::Relu => p.exprs.apply(Func::Relu, score),
         };
+        let p = &mut self.b.program;
         if scores.causal {
             let before = Guard::new(Relation::Le, [(1, second[1]), (-1, first[1])], 0);
             weight = p.exprs.sum(&[], [before], weight);
         }
         let weights = p.scalar(&weight_name, &pair_names, weight);
-        let norm = if scores.mechanism == Attention::Softmax {
-            let single = self.family(&x.positions, &[]);
-            let names: Vec<(&str, Id<Axis>)> = single.iter().map(|(n, a)| (n.as_str(), *a)).collect();
-            let name = self.name("z");
-            let p = &mut self.b.program;
-            let variables: Vec<_> = second[1..].iter().copied().zip(x.positions.iter().copied()).collect();
-            let member = p.member(weights, &own(pairs.len()));
-            let sum = p.exprs.sum(&variables, [], member);
-            Some(p.scalar(&name, &names, sum))
-        } else {
-            None
-        };
         self.mix(x, |b, from, to| -> ExprId {
-            let at = |rest: &[&[Index]]| -> Vec<Index> { [Index::Var(0)].into_iter().chain(rest.concat()).collect() };
-            let weight = b.program.member(weights, &at(&[to, from]));
-            match norm {
-                Some(norm) => {
-                    let norm = b.program.member(norm, &at(&[to]));
-                    b.program.exprs.div(weight, norm)
-                }
-                None => weight,
-            }
+            let indices: Vec<Index> = [Index::Var(0)].iter().chain(to).chain(from).copied().collect();
+            b.program.member(weights, &indices)
         })
     }
 }
