@@ -1,5 +1,5 @@
-//! The Z rules ([`crate::rules`]) over expressions: from a program to the random variable `Z^x` of every vector and the
-//! limit of every scalar.
+//! The Z rules over expressions: from a program to the random variable `Z^x` of every vector and the limit of every
+//! scalar.
 //!
 //! `Z^x` is an expression in base Gaussian variables: one for each initial vector, and one, `Zhat`, for each output of
 //! a matrix product (TP IIb App. Def. B.3). The symbol of a G-var stands for its base variable. Everything is

@@ -108,6 +108,10 @@ pub(crate) trait Rules<'p>: Carrier<'p> + Sized {
 
     /// Makes the `Z` of a value known, and of what it depends on.
     fn derive(&mut self, value: ValueId) -> Result<Order, Self::Error> {
+        if let Some(known) = self.order(value) {
+            self.rely_on(value);
+            return Ok(known);
+        }
         // Depth-first over arguments with an explicit stack: programs may be tens of thousands of instructions deep.
         let program = self.program();
         let mut stack = vec![value];

@@ -109,6 +109,12 @@ pub(super) fn root(x: u64) -> u64 {
     power(x, (P + 1) / 4)
 }
 
+/// Whether there is an element whose square is `x`.
+pub(super) fn is_square(x: u64) -> bool {
+    let half = root(x);
+    times(half, half) == x
+}
+
 /// `base^exponent`.
 pub(super) fn power(mut base: u64, mut exponent: u64) -> u64 {
     let mut result = 1;

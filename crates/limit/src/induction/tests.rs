@@ -255,3 +255,13 @@ fn a_matrix_and_its_transpose_are_refused_at_points() {
     let error = RandomCheck::new(&network, &Steps::default()).unwrap_err();
     assert!(matches!(&error, InductionError::NotAtPoints { name, .. } if name == "k@0"), "{error}");
 }
+
+/// Three has no square root modulo `2^61 - 1`, and a width of `3 n` brings one.
+#[test]
+fn roots_that_the_field_lacks_are_named() {
+    let source = "width m = 3 * n\naxis i = 2\ndata xi[i] : 2\nparam U : m x 2 ~ N(0, 1/2)\n\
+                  param v : m x 1 ~ N(0, 1/n)\ng[i] = U * xi[i]\nz[i] = tanh(g[i])\noutput f[i] = v' * z[i]";
+    let network = parse_network(&format!("network net {{\n{source}\n}}")).unwrap();
+    let error = RandomCheck::new(&network, &Steps::default()).unwrap_err();
+    assert!(error.to_string().ends_with("the field has no square root of 3"), "{error}");
+}

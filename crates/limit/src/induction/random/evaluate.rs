@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use super::points::{Draw, Points};
 use super::polynomial::Polynomial;
 use crate::induction::InductionError;
-use crate::induction::field::{inverse, minus, number, power, root, scramble, times};
+use crate::induction::field::{inverse, is_square, minus, number, power, root, scramble};
 
 /// Evaluates terms of one pool.
 pub(super) struct Evaluation<'a> {
@@ -69,11 +69,15 @@ impl Evaluation<'_> {
                 product
             }
             Expr::Pow(a, p) => {
+                self.check_root(*a, *p.denom())?;
                 let mut raised = self.raised(&of(*a), *p).ok_or_else(too_high)?;
                 raised.degree = raised.degree.saturating_mul(p.numer().unsigned_abs() as usize);
                 raised
             }
-            Expr::Apply(Func::Sqrt, args) => self.raised(&of(args[0]), Power::new(1, 2)).ok_or_else(too_high)?,
+            Expr::Apply(Func::Sqrt, args) => {
+                self.check_root(args[0], 2)?;
+                self.raised(&of(args[0]), Power::new(1, 2)).ok_or_else(too_high)?
+            }
             Expr::Apply(func, args) => {
                 let args: Vec<Rc<Polynomial>> = args.iter().map(|&a| of(a)).collect();
                 applied(*func, &args).ok_or_else(too_high)?
@@ -86,6 +90,16 @@ impl Evaluation<'_> {
         Ok(Rc::new(value))
     }
 
+    /// A number that has no square root in the field gets none by drawing again.
+    fn check_root(&self, of: ExprId, degree: i64) -> Result<(), InductionError> {
+        match self.exprs.node(of) {
+            Expr::Const(c) if degree == 2 && !is_square(number(c)) => {
+                Err(InductionError::not_at_points(self.name, &format!("the field has no square root of {c}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// `x^p`. A square root has a sign that products respect; it is marked where its square is not `x`.
     fn raised(&mut self, x: &Polynomial, p: Power) -> Option<Polynomial> {
         let integer = |base: u64, k: i64| match k {
@@ -95,9 +109,8 @@ impl Evaluation<'_> {
         x.map(|point, x| match (p.denom().to_u64(), *p.numer()) {
             (Some(1), k) => integer(x, k),
             (Some(2), k) => {
-                let half = root(x);
-                self.rooted[point] &= times(half, half) == x;
-                integer(half, k)
+                self.rooted[point] &= is_square(x);
+                integer(root(x), k)
             }
             (Some(d), k) => integer(self.points.drawn(Draw::Power, [x, d]), k),
             (None, _) => 0,

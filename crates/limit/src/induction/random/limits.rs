@@ -9,7 +9,7 @@ use netsor_ir::{Instr, Program, ValueId};
 use super::polynomial::Polynomial;
 use super::rules::{AtPoints, Scalar};
 use crate::induction::InductionError;
-use crate::induction::field::{inverse, minus, number, root};
+use crate::induction::field::{inverse, is_square, minus, number, root};
 use crate::induction::sides::{Equality, Side};
 use crate::paths::Limits;
 
@@ -24,7 +24,11 @@ impl Limits for AtPoints<'_> {
     }
 
     fn inverse_root(&mut self, value: &Number) -> Scalar {
-        Scalar { value: inverse(root(number(value))), degree: 0 }
+        let square = number(value);
+        if !is_square(square) {
+            self.rooted.fill(false);
+        }
+        Scalar { value: inverse(root(square)), degree: 0 }
     }
 
     fn sum(&mut self, a: &Scalar, b: &Scalar) -> Scalar {
