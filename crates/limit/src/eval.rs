@@ -11,6 +11,7 @@ mod groups;
 mod integrand;
 mod plan;
 mod premises;
+mod same;
 mod sampled;
 mod sum;
 mod value;
@@ -30,6 +31,7 @@ use crate::error::LimitError;
 use crate::graph::{Body, DefId, Graph, Leaf, PremisesId};
 use crate::sensitivity::Sensitivities;
 pub use data::Data;
+use expectation::Entries;
 use integrand::Product;
 use plan::Plan;
 pub use value::{ROUNDING, Value};
@@ -77,6 +79,8 @@ pub struct Evaluator<'g> {
     sensitivities: Option<Box<Sensitivities<'g>>>,
     /// Whether expectations inherit the errors of their covariances.
     inherits: bool,
+    /// Whether members of definitions are the same by construction.
+    same: same::Known,
     /// Whether premises hold, as far as they were looked at.
     premises: FxHashMap<PremisesId, Result<(), LimitError>>,
     /// Whether functions evidently have all moments, whatever their parameters.
@@ -115,6 +119,7 @@ impl<'g> Evaluator<'g> {
             statistics: Statistics::default(),
             sensitivities: None,
             inherits: true,
+            same: same::Known::default(),
             premises: FxHashMap::default(),
             moments: FxHashMap::default(),
             smoothness: FxHashMap::default(),
@@ -194,11 +199,12 @@ impl<'g> Evaluator<'g> {
                 if let Some(found) = self.over_cloud(id, &at)? {
                     return Ok(found);
                 }
+                let entries = Entries { exprs: covariance, at: &at };
                 let covariance: Vec<Value> =
                     covariance.iter().map(|&c| self.entry(c, &at)).collect::<Result<_, _>>()?;
                 let parameters: Vec<Value> =
                     parameters.iter().map(|&p| self.entry(p, &at)).collect::<Result<_, _>>()?;
-                self.expectation(*integrand, &covariance, &parameters)
+                self.expectation(*integrand, &covariance, entries, &parameters)
             }
         })?;
         self.memo.insert((id, at), value);

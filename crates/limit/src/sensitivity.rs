@@ -35,17 +35,16 @@ pub(crate) struct Alias {
     pub(crate) negative: bool,
 }
 
-/// The slots that are one for these numbers, to the last bit, as on the diagonal of a kernel: an error of their covariance
-/// is one of both variances, and none of the correlation. Variables that are closer than rounding can tell count as one.
-pub(crate) fn aliases(lower: &[Value]) -> Vec<Alias> {
+/// The slots that are one variable, as on the diagonal of a kernel: an error of their covariance is one of both variances,
+/// and none of the correlation. They are equal to the last bit, but so are variables that are closer than rounding can
+/// tell, whose correlation has an error of its own: `one` decides.
+pub(crate) fn aliases(lower: &[Value], one: &mut dyn FnMut(usize, usize) -> bool) -> Vec<Alias> {
     let slots = (0..).take_while(|k| k * (k + 1) / 2 < lower.len()).count();
     let entry = |i: usize, j: usize| lower[i * (i + 1) / 2 + j].value;
-    let alias = |i: usize| {
-        let one = |&j: &usize| entry(i, i) == entry(j, j) && entry(i, j).abs() == entry(i, i);
-        match (0..i).find(one) {
-            Some(j) => Alias { slot: j, negative: entry(i, j) < 0.0 },
-            None => Alias { slot: i, negative: false },
-        }
+    let equal = |i: usize, j: usize| entry(i, i) == entry(j, j) && entry(i, j).abs() == entry(i, i);
+    let alias = |i: usize| match (0..i).find(|&j| equal(i, j) && one(i, j)) {
+        Some(j) => Alias { slot: j, negative: entry(i, j) < 0.0 },
+        None => Alias { slot: i, negative: false },
     };
     (0..slots).map(alias).collect()
 }
@@ -57,8 +56,13 @@ impl<'p> Sensitivities<'p> {
 
     /// What the errors of the covariance (lower triangle) and of the parameters make of `E integrand`, to first order and
     /// with derivatives to about a tenth; `None` if a derivative does not exist.
-    pub(crate) fn inherited(&mut self, integrand: ExprId, lower: &[Value], parameters: &[Value]) -> Option<f64> {
-        let aliases = aliases(lower);
+    pub(crate) fn inherited(
+        &mut self,
+        integrand: ExprId,
+        lower: &[Value],
+        aliases: &[Alias],
+        parameters: &[Value],
+    ) -> Option<f64> {
         let own: Vec<usize> = (0..aliases.len()).filter(|&k| aliases[k].slot == k).collect();
         let entry = |i: usize, j: usize| lower[i * (i + 1) / 2 + j];
         let values: Vec<Value> = own
@@ -67,7 +71,7 @@ impl<'p> Sensitivities<'p> {
             .flat_map(|(at, &i)| own[..=at].iter().map(move |&j| entry(i, j)))
             .chain(parameters.iter().copied())
             .collect();
-        let key = (integrand, aliases);
+        let key = (integrand, aliases.to_vec());
         if !self.known.contains_key(&key) {
             let merged = self.merged(integrand, &key.1, &own);
             let partials = self.partials(merged, values.len() - parameters.len(), parameters.len()).ok();
@@ -202,7 +206,8 @@ mod tests {
         let mut size = |values: [f64; 3], at: usize| {
             let mut values = values.map(exact);
             values[at].error = 1.0;
-            sensitivities.inherited(jumps, &values, &[])
+            let aliases = aliases(&values, &mut |_, _| true);
+            sensitivities.inherited(jumps, &values, &aliases, &[])
         };
         let by_c = 1.0 / (2.0 * std::f64::consts::PI * f64::sqrt(a * b - c * c));
         for (at, expected) in [c / (2.0 * a) * by_c, by_c, c / (2.0 * b) * by_c].into_iter().enumerate() {

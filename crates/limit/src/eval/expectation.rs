@@ -17,16 +17,26 @@ use crate::closed_form::{Separated, activation, flatten, separate};
 use crate::error::LimitError;
 use crate::graph::Graph;
 use crate::powers;
-use crate::sensitivity::{Sensitivities, aliases};
+use crate::sensitivity::{Alias, Sensitivities};
 
 /// Errors that are smaller, as a share of the tolerance, enter an expectation as they are.
 const NEGLIGIBLE: f64 = 0.01;
 
+/// The covariance of an expectation (lower triangle) as expressions, at positions of their index variables.
+#[derive(Clone, Copy)]
+pub(super) struct Entries<'a> {
+    pub(super) exprs: &'a [ExprId],
+    pub(super) at: &'a [u32],
+}
+
 impl Evaluator<'_> {
+    /// `E integrand`. `entries` say where the numbers of the covariance are from; without them only exact ones are known
+    /// to be the same.
     pub(super) fn expectation(
         &mut self,
         integrand: ExprId,
         lower: &[Value],
+        entries: Entries<'_>,
         parameters: &[Value],
     ) -> Result<Value, LimitError> {
         let numbers: Vec<f64> = parameters.iter().map(|p| p.value).collect();
@@ -48,14 +58,24 @@ impl Evaluator<'_> {
         if !estimate.met(&self.tolerance) {
             self.statistics.not_met += 1;
         }
-        let inherited = if self.inherits { self.inherited(integrand, estimate.value, lower, parameters) } else { 0.0 };
+        let inherited = match self.inherits {
+            true => self.inherited(integrand, estimate.value, lower, entries, parameters),
+            false => 0.0,
+        };
         Ok(Value { value: estimate.value, error: estimate.error + inherited })
     }
 
     /// What the errors of the covariance and of the parameters make of the expectation: to first order, by its exact
     /// derivatives, where they are not negligible beside the tolerance. Where these do not exist, as for kinks at a
     /// variance of 0 and jumps at a correlation of 1, an expectation changes as a square root.
-    fn inherited(&mut self, integrand: ExprId, value: f64, lower: &[Value], parameters: &[Value]) -> f64 {
+    fn inherited(
+        &mut self,
+        integrand: ExprId,
+        value: f64,
+        lower: &[Value],
+        entries: Entries<'_>,
+        parameters: &[Value],
+    ) -> f64 {
         let sum: f64 = lower.iter().chain(parameters).map(|v| v.error).sum();
         let allowed = self.tolerance.absolute.max(self.tolerance.relative * value.abs());
         // Derivatives of powers of quadratic forms are as many integrals as the covariance has entries: there the
@@ -63,12 +83,13 @@ impl Evaluator<'_> {
         if sum == 0.0 || self.with_powers.contains(&integrand) {
             return sum;
         }
-        if sum * self.steepness(integrand, lower) <= NEGLIGIBLE * allowed {
+        let aliases = self.aliases(lower, entries);
+        if sum * self.steepness(integrand, lower, &aliases) <= NEGLIGIBLE * allowed {
             return sum;
         }
         let (graph, program) = (self.graph, self.program);
         let known = self.sensitivities.get_or_insert_with(|| Box::new(Sensitivities::new(graph, program)));
-        if let Some(inherited) = known.inherited(integrand, lower, parameters) {
+        if let Some(inherited) = known.inherited(integrand, lower, &aliases, parameters) {
             return inherited;
         }
         // The size that the square root is relative to: here, and for slots that are independent.
@@ -83,7 +104,7 @@ impl Evaluator<'_> {
             pairs.clone().map(|(i, j)| Value::exact(if i == j { entry(i, i).value } else { 0.0 })).collect();
         let exact: Vec<Value> = parameters.iter().map(|p| Value::exact(p.value)).collect();
         let counted = self.statistics.clone();
-        let elsewhere = self.expectation(integrand, &independent, &exact);
+        let elsewhere = self.expectation(integrand, &independent, Entries { exprs: &[], at: &[] }, &exact);
         self.statistics = counted;
         // An expectation that exists here need not exist there.
         let size = elsewhere.map_or(value.abs(), |other| other.value.abs().max(value.abs()));
@@ -93,7 +114,7 @@ impl Evaluator<'_> {
 
     /// How much faster than its covariance an expectation can change where functions are not smooth: two jumps in variables
     /// with correlation `r` leave `dr / sqrt(1 - r^2)`, a kink or a jump at a variance `v` up to `dv / sqrt(v)` or `dv / v`.
-    fn steepness(&mut self, integrand: ExprId, lower: &[Value]) -> f64 {
+    fn steepness(&mut self, integrand: ExprId, lower: &[Value], aliases: &[Alias]) -> f64 {
         let graph = self.graph;
         let smoothness = *self.smoothness.entry(integrand).or_insert_with(|| {
             let mut worst = Smoothness::Smooth;
@@ -111,7 +132,6 @@ impl Evaluator<'_> {
         if smoothness == Smoothness::Smooth {
             return 1.0;
         }
-        let aliases = aliases(lower);
         let entry = |i: usize, j: usize| &lower[i * (i + 1) / 2 + j];
         let mut steepest: f64 = 1.0;
         for i in 0..aliases.len() {
