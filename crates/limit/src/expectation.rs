@@ -11,13 +11,14 @@
 
 use std::rc::Rc;
 
+use netsor_ir::Indices;
 use netsor_ir::expr::{Expr, ExprId, Symbol};
 use netsor_ir::func::{Func, Parity};
-use netsor_ir::{Guard, Indices};
 
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::integrable::Reader;
+use crate::premise::Scope;
 use crate::slots::Slots;
 use crate::terms::{Term, scalar_part};
 
@@ -77,10 +78,10 @@ impl Deriver<'_> {
         let groups = self.independent_groups(&factors, name)?;
         for group in &groups {
             let group: Vec<&Factor> = group.iter().map(|&k| &factors[k]).collect();
-            let value = self.expect_group(&group, name)?;
+            let value = self.expect_group(&group, term.into(), name)?;
             product = self.graph.pool.mul(product, value);
             if self.graph.pool.is_zero(product) {
-                self.presume_groups(&groups, &factors, &term.guards, name)?;
+                self.presume_groups(&groups, &factors, term.into(), name)?;
                 break;
             }
         }
@@ -92,13 +93,13 @@ impl Deriver<'_> {
         &mut self,
         groups: &[Vec<usize>],
         factors: &[Factor],
-        guards: &[Guard],
+        scope: Scope<'_>,
         name: &str,
     ) -> Result<(), LimitError> {
         for group in groups {
             if group.iter().any(|&k| !factors[k].bare && !self.has_moments(factors[k].expr)) {
                 let (integrand, slots) = self.integrand_of(group.iter().map(|&k| factors[k].expr), name)?;
-                self.presume_expectation(integrand, &slots, guards, name)?;
+                self.presume_expectation(integrand, &slots, scope, name)?;
             }
         }
         Ok(())
@@ -175,7 +176,7 @@ impl Deriver<'_> {
         Ok(false)
     }
 
-    fn expect_group(&mut self, group: &[&Factor], name: &str) -> Result<ExprId, LimitError> {
+    fn expect_group(&mut self, group: &[&Factor], scope: Scope<'_>, name: &str) -> Result<ExprId, LimitError> {
         if self.is_odd(group, name)? {
             return Ok(self.graph.pool.integer(0));
         }
@@ -183,7 +184,7 @@ impl Deriver<'_> {
         let functions: Vec<ExprId> = group.iter().filter(|f| !f.bare).map(|f| f.expr).collect();
         if !bare.is_empty() && functions.iter().any(|&f| self.brings_factors_back(f)) && self.all_smooth(&functions) {
             let (integrand, slots) = self.integrand_of(functions, name)?;
-            return self.stein_in_slots(&bare, integrand, &slots, name);
+            return self.stein_in_slots(&bare, integrand, &slots, scope, name);
         }
         let in_place = !bare.is_empty() && self.divides_by_forms(&functions);
         // Deltas first: they have no derivative.

@@ -9,7 +9,7 @@
 use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::func::Func;
 use netsor_ir::index::{Guard, Index};
-use netsor_ir::{Dim, Kind, Program};
+use netsor_ir::{Axis, Dim, Id, Kind, Program};
 use num_traits::Signed;
 use rustc_hash::FxHashMap;
 
@@ -28,8 +28,23 @@ pub(crate) struct Premise {
     pub(crate) what: Presumed,
     /// The sizes of the axes of `Var(0), Var(1), ...`.
     pub(crate) sizes: Vec<u32>,
-    /// Where it matters.
+    /// How many of these variables what must exist depends on; the others are in guards alone.
+    pub(crate) arity: usize,
+    /// Where it matters: where they hold for some positions of the others.
     pub(crate) guards: Vec<Guard>,
+}
+
+/// The sum around what was taken to vanish.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Scope<'a> {
+    pub(crate) variables: &'a [(Index, Id<Axis>)],
+    pub(crate) guards: &'a [Guard],
+}
+
+impl<'a> From<&'a Term> for Scope<'a> {
+    fn from(term: &'a Term) -> Self {
+        Self { variables: &term.variables, guards: &term.guards }
+    }
 }
 
 /// What must exist.
@@ -58,7 +73,7 @@ impl Deriver<'_> {
         &mut self,
         integrand: ExprId,
         slots: &Slots,
-        guards: &[Guard],
+        scope: Scope<'_>,
         name: &str,
     ) -> Result<(), LimitError> {
         // A delta stands for a density, and what multiplies it for a conditional expectation, which asks for itself.
@@ -67,7 +82,7 @@ impl Deriver<'_> {
         }
         let covariance = self.lower_triangle(&slots.forms, name)?;
         let parameters = slots.parameters.clone();
-        self.presume(Presumed::Expectation { integrand, covariance, parameters }, guards, name);
+        self.presume(Presumed::Expectation { integrand, covariance, parameters }, scope, name);
         Ok(())
     }
 
@@ -80,19 +95,19 @@ impl Deriver<'_> {
                 continue;
             }
             if all.iter().any(|&id| divisor(&self.graph, id).is_some()) {
-                self.presume(Presumed::Number(scalar), &term.guards, name);
+                self.presume(Presumed::Number(scalar), term.into(), name);
             }
             // Inside of sums they mention what these bind, and show in the number only.
             for id in self.graph.pool.outside_sums(scalar) {
                 if let Some(divisor) = divisor(&self.graph, id) {
-                    self.presume(Presumed::Divisor(divisor), &term.guards, name);
+                    self.presume(Presumed::Divisor(divisor), term.into(), name);
                 }
             }
         }
     }
 
-    fn presume(&mut self, what: Presumed, guards: &[Guard], name: &str) {
-        let (exprs, variables) = self.canonical(&what.exprs());
+    fn presume(&mut self, what: Presumed, scope: Scope<'_>, name: &str) {
+        let (exprs, mut variables) = self.canonical(&what.exprs());
         let what = match what {
             Presumed::Expectation { integrand, covariance, .. } => Presumed::Expectation {
                 integrand,
@@ -102,14 +117,22 @@ impl Deriver<'_> {
             Presumed::Number(_) => Presumed::Number(exprs[0]),
             Presumed::Divisor(_) => Presumed::Divisor(exprs[0]),
         };
+        let arity = variables.len();
+        let mut sizes = Sizes { graph: &self.graph, program: self.program, known: FxHashMap::default() };
+        let mut sizes = sizes.of(&exprs, arity);
+        // What guards say of these variables they may say by way of others.
+        for &(variable, axis) in scope.variables {
+            if !variables.contains(&variable) && scope.guards.iter().any(|guard| guard.mentions(variable)) {
+                variables.push(variable);
+                sizes.push(self.graph.axis_size(axis));
+            }
+        }
         let place = |index: Index| variables.iter().position(|&v| v == index);
         let known =
             |guard: &&Guard| guard.terms().iter().all(|&(_, i)| !matches!(i, Index::Var(_)) || place(i).is_some());
         let rename = |i: Index| place(i).map_or(i, |k| Index::Var(k as u32));
-        let guards = guards.iter().filter(known).map(|g| g.map(rename)).collect();
-        let mut sizes = Sizes { graph: &self.graph, program: self.program, known: FxHashMap::default() };
-        let sizes = sizes.of(&exprs, variables.len());
-        let premise = Premise { name: name.to_owned(), what, sizes, guards };
+        let guards = scope.guards.iter().filter(known).map(|g| g.map(rename)).collect();
+        let premise = Premise { name: name.to_owned(), what, sizes, arity, guards };
         let premises = self.graph.intern_premises(Set::One(premise));
         self.rely_on(Some(premises));
     }
@@ -135,7 +158,7 @@ struct Sizes<'a> {
 }
 
 impl Sizes<'_> {
-    /// The sizes for `Var(0..n)`; 1 for a variable that only guards mention.
+    /// The sizes for `Var(0..n)`.
     fn of(&mut self, exprs: &[ExprId], n: usize) -> Vec<u32> {
         let mut sizes = vec![1; n];
         let mut mentions = Vec::new();

@@ -9,6 +9,7 @@ use crate::closed_form::slots_of;
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::graph::Graph;
+use crate::premise::Scope;
 use crate::slots::Slots;
 
 impl Deriver<'_> {
@@ -90,6 +91,7 @@ impl Deriver<'_> {
         bare: &[ExprId],
         integrand: ExprId,
         slots: &Slots,
+        scope: Scope<'_>,
         name: &str,
     ) -> Result<ExprId, LimitError> {
         if self.graph.pool.is_zero(integrand) {
@@ -97,7 +99,7 @@ impl Deriver<'_> {
         }
         let odd = bare.len() % 2 == 1;
         if matches!((self.parity(integrand), odd), (Parity::Odd, false) | (Parity::Even, true)) {
-            self.presume_expectation(integrand, slots, &[], name)?;
+            self.presume_expectation(integrand, slots, scope, name)?;
             return Ok(self.graph.pool.integer(0));
         }
         let Some((&first, others)) = bare.split_first() else { return self.define_used(integrand, slots, name) };
@@ -109,7 +111,7 @@ impl Deriver<'_> {
             }
             let mut rest = others.to_vec();
             rest.remove(k);
-            let mean = self.stein_in_slots(&rest, integrand, slots, name)?;
+            let mean = self.stein_in_slots(&rest, integrand, slots, scope, name)?;
             let value = self.graph.pool.mul(covariance, mean);
             total = self.graph.pool.add(total, value);
         }
@@ -121,7 +123,7 @@ impl Deriver<'_> {
             let wanted = |symbol| symbol == Graph::slot_symbol(m);
             let found = self.graph.pool.occurrences(integrand, Derivative::Weak, &mut self.expander.fresh, &wanted);
             let derivative = self.graph.pool.add_all(found.into_iter().map(|o| o.coefficient));
-            let mean = self.stein_in_slots(others, derivative, slots, name)?;
+            let mean = self.stein_in_slots(others, derivative, slots, scope, name)?;
             let value = self.graph.pool.mul(covariance, mean);
             total = self.graph.pool.add(total, value);
         }

@@ -3,7 +3,7 @@
 use netsor_gauss::{Covariance, GaussError, check_existence, check_powers};
 use netsor_ir::Index;
 use netsor_ir::expr::{ExprId, Symbol};
-use netsor_ir::index::Truth;
+use netsor_ir::index::{Guard, for_each_assignment};
 
 use super::expectation::with_parts;
 use super::groups::{Split, split};
@@ -19,6 +19,9 @@ use crate::provided::Set;
 /// The most positions of index variables at which a premise is looked at: it depends on ranks and signs, which seldom
 /// differ between them.
 const MAX_POSITIONS: usize = 512;
+
+/// The most positions among which those are searched at which guards hold: some hundredths of a second.
+const MAX_SEARCHED: usize = 1 << 18;
 
 /// What there is to show before a product of factors is integrated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +55,7 @@ impl Evaluator<'_> {
     }
 
     fn check_premise(&mut self, premise: &Premise) -> Result<(), LimitError> {
-        let positions = spread(&premise.sizes, MAX_POSITIONS).filter(|at| {
-            let fixed = |i: Index| if let Index::Var(k) = i { Index::At(at[k as usize]) } else { i };
-            premise.guards.iter().all(|guard| guard.map(fixed).truth() != Truth::Never)
-        });
-        let positions: Vec<_> = positions.collect();
-        positions.into_iter().try_for_each(|at| match &premise.what {
+        positions(premise, MAX_POSITIONS).into_iter().try_for_each(|at| match &premise.what {
             Presumed::Number(scalar) => match self.expr(*scalar, &at, &[]) {
                 Err(LimitError::Domain { what, value }) => {
                     Err(LimitError::Multiplier { name: premise.name.clone(), what, value })
@@ -145,6 +143,35 @@ impl Evaluator<'_> {
     }
 }
 
+/// The positions at which a premise matters, or about `most` of them, spread evenly.
+fn positions(premise: &Premise, most: usize) -> Vec<Vec<u32>> {
+    let Premise { sizes, arity, guards, .. } = premise;
+    if guards.is_empty() {
+        return spread(&sizes[..*arity], most).collect();
+    }
+    // The last axes are searched, the others looked at here and there if there are too many positions.
+    let mut searched = sizes.len();
+    let mut count: usize = 1;
+    while 0 < searched && count.saturating_mul(sizes[searched - 1] as usize) <= MAX_SEARCHED {
+        searched -= 1;
+        count *= sizes[searched] as usize;
+    }
+    let bind = |i: Index| if let Index::Var(k) = i { Index::Bound(k) } else { i };
+    let guards: Vec<Guard> = guards.iter().map(|guard| guard.map(bind)).collect();
+    let mut found: Vec<Vec<u32>> = Vec::new();
+    for mut bound in spread(&sizes[..searched], MAX_SEARCHED / count.max(1)) {
+        bound.resize(sizes.len(), 0);
+        // In lexicographic order: positions that differ in the others only follow each other.
+        for_each_assignment(&sizes[searched..], &guards, searched, &[], &mut bound, &mut |all| {
+            if found.last().is_none_or(|last| last[..] != all[..*arity]) {
+                found.push(all[..*arity].to_vec());
+            }
+        });
+    }
+    let step = found.len().div_ceil(most).max(1);
+    found.into_iter().step_by(step).collect()
+}
+
 /// All positions on axes of these sizes, or about so many of them, spread evenly.
 fn spread(sizes: &[u32], most: usize) -> impl Iterator<Item = Vec<u32>> {
     let total = sizes.iter().fold(1_u128, |all, &size| all.saturating_mul(u128::from(size)));
@@ -164,7 +191,70 @@ fn spread(sizes: &[u32], most: usize) -> impl Iterator<Item = Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
+    use netsor_gauss::Tolerance;
+    use netsor_ir::Id;
+    use netsor_ir::index::Relation;
+    use netsor_ir::syntax::parse_program;
+
     use super::*;
+    use crate::{Data, Deriver};
+
+    /// The limit of `mean(function)`, with `s` and `t` over the axes `i` and `k`; 0 if there is one.
+    fn mean(size: usize, function: &str, s: &dyn Fn(usize) -> f64) -> Result<f64, LimitError> {
+        let text = format!(
+            "program p {{
+              axis i = {size}
+              axis k = 2
+              data s[i] : scalar
+              data t[k] : scalar
+              vector a ~ N(0, 1)
+              vector b ~ N(0, 1)
+              moment m = mean({function})
+            }}"
+        );
+        let program = parse_program(&text).unwrap();
+        let mut deriver = Deriver::new(&program);
+        let m = deriver.scalar(program.find("m").unwrap())?;
+        let graph = deriver.into_graph();
+        let [of_s, of_t] = ["s", "t"].map(|name| program.find(name).unwrap());
+        let data = Data::new().with(of_s, (0..size).map(s).collect()).with(of_t, vec![1.0, 1.0]);
+        Ok(Evaluator::new(&graph, &program, &data, Tolerance::default())?.value(m, &[])?.value)
+    }
+
+    /// `E exp(s a^2)` exists for `s < 1/2`. Which `s` are in the sum the guards say, here by way of `k`, which is no index of
+    /// what is integrated.
+    #[test]
+    fn a_premise_matters_where_the_guards_hold() {
+        let function = "sum i, k [i <= k] [k <= 0] t[k] * b * exp(s[i] * a^2)";
+        assert_eq!(mean(2, function, &|i| [0.25, 0.75][i]), Ok(0.0));
+        for function in [function, "sum i, k [i <= k] t[k] * b * exp(s[i] * a^2)"] {
+            let error = mean(2, function, &|i| [0.75, 0.25][i]).expect_err(function);
+            assert!(matches!(&error, LimitError::Existence { name, .. } if name == "m"), "{error}");
+        }
+        let error = mean(2, "sum i, k [i <= k] t[k] * b * exp(s[i] * a^2)", &|i| [0.25, 0.75][i]).unwrap_err();
+        assert!(matches!(error, LimitError::Existence { .. }), "{error}");
+    }
+
+    /// One term of a million, at a position that guards lead to.
+    #[test]
+    fn positions_are_found_by_guards() {
+        let function = "sum i, j in i [j = 2*i] b * exp((s[i] + s[j]) * a^2)";
+        let only = |at: usize| move |i: usize| if i == at || i == 2 * at { 0.3 } else { 0.1 };
+        for at in [3, 211, 498] {
+            let error = mean(1000, function, &only(at)).expect_err(function);
+            assert!(matches!(error, LimitError::Existence { .. }), "{error}");
+        }
+        assert_eq!(mean(1000, function, &|i| if i == 3 || i == 211 { 0.3 } else { 0.1 }), Ok(0.0));
+
+        let what = Presumed::Number(Id::new(0));
+        let guard = Guard::new(Relation::Eq, [(1, Index::Var(1)), (-2, Index::Var(0))], 0);
+        let many =
+            Premise { name: String::new(), what, sizes: vec![60_000, 60_000, 64], arity: 2, guards: vec![guard] };
+        let found = positions(&many, 512);
+        assert!(!found.is_empty() && found.len() <= 512 && found.iter().all(|at| at[1] == 2 * at[0]), "{found:?}");
+        let narrow = Premise { sizes: vec![60_000, 8], ..many };
+        assert_eq!(positions(&narrow, 512), [[0, 0], [1, 2], [2, 4], [3, 6]]);
+    }
 
     #[test]
     fn positions_are_all_or_spread() {
