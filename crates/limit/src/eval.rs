@@ -79,6 +79,8 @@ pub struct Evaluator<'g> {
     sensitivities: Option<Box<Sensitivities<'g>>>,
     /// Whether expectations inherit the errors of their covariances.
     inherits: bool,
+    /// Whether expectations exist that were taken to vanish.
+    existing: premises::Existing,
     /// Whether members of definitions are the same by construction.
     same: same::Known,
     /// Whether premises hold, as far as they were looked at.
@@ -119,6 +121,7 @@ impl<'g> Evaluator<'g> {
             statistics: Statistics::default(),
             sensitivities: None,
             inherits: true,
+            existing: premises::Existing::default(),
             same: same::Known::default(),
             premises: FxHashMap::default(),
             moments: FxHashMap::default(),

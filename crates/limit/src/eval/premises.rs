@@ -4,6 +4,8 @@ use netsor_gauss::{Covariance, GaussError, check_existence, check_powers};
 use netsor_ir::Index;
 use netsor_ir::expr::{ExprId, Symbol};
 use netsor_ir::index::{Guard, for_each_assignment};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::expectation::with_parts;
 use super::groups::{Split, split};
@@ -20,8 +22,11 @@ use crate::provided::Set;
 /// differ between them.
 const MAX_POSITIONS: usize = 512;
 
-/// The most positions among which those are searched at which guards hold: some hundredths of a second.
-const MAX_SEARCHED: usize = 1 << 18;
+/// The most positions among which those are searched at which guards hold: about a tenth of a second if they hold at most.
+const MAX_SEARCHED: usize = 1 << 20;
+
+/// Whether expectations exist, by integrand and by the bits of covariance and parameters: members of a family share them.
+pub(super) type Existing = FxHashMap<(ExprId, Vec<u64>), Result<(), GaussError>>;
 
 /// What there is to show before a product of factors is integrated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +82,16 @@ impl Evaluator<'_> {
                 let (Some(covariance), Some(parameters)) = (entries(covariance), entries(parameters)) else {
                     return Ok(());
                 };
-                self.exists(*integrand, &covariance, &parameters)?.map_err(|source| LimitError::Existence {
+                let numbers = covariance.iter().chain(&parameters).map(|v| v.value.to_bits()).collect();
+                let key = (*integrand, numbers);
+                let known = match self.existing.get(&key) {
+                    Some(known) => known.clone(),
+                    None => {
+                        let found = self.exists(*integrand, &covariance, &parameters)?;
+                        self.existing.entry(key).or_insert(found).clone()
+                    }
+                };
+                known.map_err(|source| LimitError::Existence {
                     name: premise.name.clone(),
                     integrand: crate::show::text(self.graph, self.program, *integrand),
                     source,
@@ -144,10 +158,10 @@ impl Evaluator<'_> {
 }
 
 /// The positions at which a premise matters, or about `most` of them, spread evenly.
-fn positions(premise: &Premise, most: usize) -> Vec<Vec<u32>> {
+fn positions(premise: &Premise, most: usize) -> Vec<SmallVec<[u32; 6]>> {
     let Premise { sizes, arity, guards, .. } = premise;
     if guards.is_empty() {
-        return spread(&sizes[..*arity], most).collect();
+        return spread(&sizes[..*arity], most).map(SmallVec::from_vec).collect();
     }
     // The last axes are searched, the others looked at here and there if there are too many positions.
     let mut searched = sizes.len();
@@ -158,13 +172,13 @@ fn positions(premise: &Premise, most: usize) -> Vec<Vec<u32>> {
     }
     let bind = |i: Index| if let Index::Var(k) = i { Index::Bound(k) } else { i };
     let guards: Vec<Guard> = guards.iter().map(|guard| guard.map(bind)).collect();
-    let mut found: Vec<Vec<u32>> = Vec::new();
+    let mut found: Vec<SmallVec<[u32; 6]>> = Vec::new();
     for mut bound in spread(&sizes[..searched], MAX_SEARCHED / count.max(1)) {
         bound.resize(sizes.len(), 0);
         // In lexicographic order: positions that differ in the others only follow each other.
         for_each_assignment(&sizes[searched..], &guards, searched, &[], &mut bound, &mut |all| {
             if found.last().is_none_or(|last| last[..] != all[..*arity]) {
-                found.push(all[..*arity].to_vec());
+                found.push(all[..*arity].into());
             }
         });
     }
@@ -253,7 +267,8 @@ mod tests {
         let found = positions(&many, 512);
         assert!(!found.is_empty() && found.len() <= 512 && found.iter().all(|at| at[1] == 2 * at[0]), "{found:?}");
         let narrow = Premise { sizes: vec![60_000, 8], ..many };
-        assert_eq!(positions(&narrow, 512), [[0, 0], [1, 2], [2, 4], [3, 6]]);
+        let found: Vec<Vec<u32>> = positions(&narrow, 512).into_iter().map(SmallVec::into_vec).collect();
+        assert_eq!(found, [[0, 0], [1, 2], [2, 4], [3, 6]]);
     }
 
     #[test]

@@ -200,7 +200,9 @@ mod tests {
     use netsor_gauss::Tolerance;
     use netsor_ir::syntax::parse_program;
 
+    use super::Entries;
     use crate::eval::{Data, Evaluator, Value};
+    use crate::graph::{Body, Leaf};
     use crate::{Deriver, LimitError};
 
     /// The members of `m` by quadrature throughout, for two inputs in the plane.
@@ -247,10 +249,10 @@ mod tests {
         }
     }
 
-    /// A variable that is another one up to a moment with an error: what that may make of the angle, `error / (2 pi)` to
-    /// first order, is within the error that is stated.
+    /// Two variables that have equal numbers here and are not the same by construction, `h` being `g` up to a moment that
+    /// tends to 0: their errors count, if there are any.
     #[test]
-    fn an_error_of_one_of_two_equal_variables_counts() {
+    fn errors_of_two_equal_variables_count() {
         let text = "program p {
           matrix W ~ N(0, 1/n)
           vector a ~ N(0, 1)
@@ -261,17 +263,27 @@ mod tests {
           g = W * x
           h = W * y
           moment m = mean(step(g) * step(h))
+          moment own = mean(step(g) * step(-g))
         }";
         let program = parse_program(text).unwrap();
         let mut deriver = Deriver::new(&program);
-        let [z, m] = ["z", "m"].map(|name| deriver.scalar(program.find(name).unwrap()).unwrap());
+        let [m, own] = ["m", "own"].map(|name| deriver.scalar(program.find(name).unwrap()).unwrap());
         let graph = deriver.into_graph();
         let data = Data::new();
-        // Errors far below the tolerance would enter as they are.
-        let tolerance = Tolerance { absolute: 1e-15, relative: 1e-15, ..Tolerance::default() };
-        let mut evaluator = Evaluator::new(&graph, &program, &data, tolerance).unwrap();
-        let [z, m] = [z, m].map(|expr| evaluator.value(expr, &[]).unwrap());
-        assert!(0.0 < z.error && z.value.abs() <= z.error, "{z:?}");
-        assert!((m.value - 0.5).abs() + z.error / (2.0 * PI) <= m.error, "{m:?} {z:?}");
+        let mut evaluator = Evaluator::new(&graph, &program, &data, Tolerance::default()).unwrap();
+        // Each is one expectation in two slots.
+        let [of_m, of_own] = [m, own].map(|expr| {
+            let Leaf::Def(def) = graph.leaf(graph.pool.refs(expr)[0].0) else { panic!("a definition") };
+            let Body::Expect { covariance, .. } = &graph.def(def).body else { panic!("an expectation") };
+            &covariance[..]
+        });
+        let mut slots = |exprs, mixed: f64, error| {
+            let values = [0.5, mixed, 0.5].map(|value| Value { value, error });
+            let found = evaluator.aliases(&values, Entries { exprs, at: &[] });
+            found.iter().map(|alias| (alias.slot, alias.negative)).collect::<Vec<_>>()
+        };
+        assert_eq!(slots(of_m, 0.5, 0.0), [(0, false), (0, false)]);
+        assert_eq!(slots(of_m, 0.5, 1e-9), [(0, false), (1, false)]);
+        assert_eq!(slots(of_own, -0.5, 1e-9), [(0, false), (0, true)]);
     }
 }
