@@ -47,6 +47,8 @@ impl Deriver<'_> {
     fn expectation_of_terms(&mut self, canonical: ExprId, name: &str) -> Result<ExprId, LimitError> {
         let terms = if self.divides_by_forms(&[canonical]) {
             self.expander.expand_to_forms(&mut self.graph, canonical, name)?
+        } else if self.expander.shape(&self.graph, canonical).degree().is_some_and(|degree| 2 < degree) {
+            self.expander.expand_to_sums(&mut self.graph, canonical, name)?
         } else {
             self.expander.expand(&mut self.graph, canonical, name)?
         };
@@ -186,6 +188,10 @@ impl Deriver<'_> {
             let (integrand, slots) = self.integrand_of(functions, name)?;
             return self.stein_in_slots(&bare, integrand, &slots, scope, name);
         }
+        if functions.is_empty() && bare.iter().any(|&b| !matches!(self.graph.pool.node(b), Expr::Ref(..))) {
+            let one = self.graph.pool.integer(1);
+            return self.stein_in_slots(&bare, one, &Slots::default(), scope, name);
+        }
         let in_place = !bare.is_empty() && self.divides_by_forms(&functions);
         // Deltas first: they have no derivative.
         if let Some(at) = group.iter().position(|f| matches!(self.graph.pool.node(f.expr), Expr::Apply(Func::Delta, _)))
@@ -221,6 +227,20 @@ impl Deriver<'_> {
             }
         }
         Ok(odd)
+    }
+
+    /// [`Deriver::covariance_of_forms`], with a definition of its own where it is a sum: a product of such covariances is
+    /// then a product of numbers, each computed once for each of its positions.
+    pub(crate) fn named_covariance(&mut self, a: ExprId, b: ExprId, name: &str) -> Result<ExprId, LimitError> {
+        let covariance = self.covariance_of_forms(a, b, name)?;
+        let mut sums = false;
+        self.graph.pool.visit(covariance, &mut |node| sums |= matches!(node, Expr::Sum(_)));
+        if !sums {
+            return Ok(covariance);
+        }
+        let (canonical, variables) = self.canonical(&[covariance]);
+        let named = self.named(canonical[0], variables.len());
+        Ok(self.instantiate(named, &variables))
     }
 
     /// `Cov(L, M)` of two linear forms.
@@ -268,6 +288,7 @@ impl Deriver<'_> {
 /// One factor of a monomial.
 struct Factor {
     expr: ExprId,
+    /// Whether it is a variable itself, or a sum of variables.
     bare: bool,
     /// Its linear forms.
     forms: Rc<[ExprId]>,

@@ -104,15 +104,16 @@ impl Deriver<'_> {
         }
         let Some((&first, others)) = bare.split_first() else { return self.define_used(integrand, slots, name) };
         let mut total = self.graph.pool.integer(0);
-        for (k, &other) in others.iter().enumerate() {
-            let covariance = self.covariance_of_forms(first, other, name)?;
+        for (k, &other) in others.iter().enumerate().filter(|&(k, other)| !others[..k].contains(other)) {
+            let covariance = self.named_covariance(first, other, name)?;
             if self.graph.pool.is_zero(covariance) {
                 continue;
             }
             let mut rest = others.to_vec();
             rest.remove(k);
             let mean = self.stein_in_slots(&rest, integrand, slots, scope, name)?;
-            let value = self.graph.pool.mul(covariance, mean);
+            let times = self.graph.pool.integer(others.iter().filter(|&&o| o == other).count() as i64);
+            let value = self.graph.pool.mul_all([times, covariance, mean]);
             total = self.graph.pool.add(total, value);
         }
         for (m, &form) in slots.forms.iter().enumerate() {

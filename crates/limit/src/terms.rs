@@ -25,7 +25,7 @@ pub(crate) struct Term {
     pub(crate) guards: Vec<Guard>,
     /// Scalar factors.
     pub(crate) scalars: Vec<ExprId>,
-    /// Base variables that are factors.
+    /// Base variables that are factors; sums of them in [`Expander::expand_to_sums`].
     pub(crate) bare: Vec<ExprId>,
     /// Functions of base variables.
     pub(crate) opaque: Vec<ExprId>,
@@ -87,7 +87,16 @@ impl Shape {
 
     /// Whether the expression is a polynomial in base variables of degree 2 or more.
     pub(crate) fn is_nonlinear_polynomial(&self) -> bool {
-        matches!(self, Shape::Polynomial { degree: Some(d), .. } if 1 < *d)
+        self.degree().is_some_and(|degree| 1 < degree)
+    }
+
+    /// The degree of a polynomial in base variables.
+    pub(crate) fn degree(&self) -> Option<u32> {
+        match self {
+            Shape::Scalar => Some(0),
+            Shape::Polynomial { degree, .. } => *degree,
+            Shape::Opaque { .. } => None,
+        }
     }
 
     pub(crate) fn is_scalar(&self) -> bool {
@@ -98,13 +107,26 @@ impl Shape {
 /// The most terms that one expectation may expand to.
 pub(crate) const TERM_LIMIT: usize = 200_000;
 
+/// What becomes of a linear form of several variables when an expression is multiplied out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Forms {
+    /// It is taken apart.
+    #[default]
+    Apart,
+    /// It stays whole, as functions do.
+    Opaque,
+    /// It stays whole, as one Gaussian variable, if it is a sum over axes.
+    Variables,
+}
+
 /// Memoised facts about the expressions of a graph.
 #[derive(Debug, Default)]
 pub(crate) struct Expander {
     shapes: FxHashMap<ExprId, Shape>,
     pub(crate) fresh: u32,
-    /// Whether linear forms are kept whole, as functions are.
-    whole: bool,
+    /// What becomes of linear forms of several variables.
+    forms: Forms,
+    sums_in_forms: FxHashMap<ExprId, Option<bool>>,
     /// Products of terms that were taken so far, and how many may be.
     products: usize,
     pub(crate) most_products: Option<usize>,
@@ -199,10 +221,50 @@ impl Expander {
         root: ExprId,
         name: &str,
     ) -> Result<Vec<Term>, LimitError> {
-        self.whole = true;
+        self.expand_with(Forms::Opaque, graph, root, name)
+    }
+
+    /// As [`Self::expand`] for polynomials, where sums that are linear in Gaussian variables are variables themselves:
+    /// a mean over a batch has one covariance with another, and is not multiplied out with it.
+    pub(crate) fn expand_to_sums(
+        &mut self,
+        graph: &mut Graph,
+        root: ExprId,
+        name: &str,
+    ) -> Result<Vec<Term>, LimitError> {
+        self.expand_with(Forms::Variables, graph, root, name)
+    }
+
+    fn expand_with(
+        &mut self,
+        forms: Forms,
+        graph: &mut Graph,
+        root: ExprId,
+        name: &str,
+    ) -> Result<Vec<Term>, LimitError> {
+        self.forms = forms;
         let terms = self.expand(graph, root, name);
-        self.whole = false;
+        self.forms = Forms::Apart;
         terms
+    }
+
+    /// Whether a sum over axes is in a linear form in base variables; `None` if it is none, or has a constant part.
+    fn sums_in_form(&mut self, graph: &Graph, root: ExprId) -> Option<bool> {
+        for id in Self::post_order(graph, root, |id| self.sums_in_forms.contains_key(&id)) {
+            let of = |id: &ExprId| self.sums_in_forms[id];
+            let scalar = |id: &ExprId| self.shapes.get(id).is_some_and(Shape::is_scalar);
+            let found = match graph.pool.node(id) {
+                Expr::Ref(symbol, _) => graph.is_random(*symbol).then_some(false),
+                Expr::Neg(a) => of(a),
+                Expr::Add(a, b) | Expr::Sub(a, b) => of(a).zip(of(b)).map(|(a, b)| a || b),
+                Expr::Mul(a, b) if scalar(a) => of(b),
+                Expr::Mul(a, b) | Expr::Div(a, b) if scalar(b) => of(a),
+                Expr::Sum(sum) => of(&sum.body).map(|_| true),
+                _ => None,
+            };
+            self.sums_in_forms.insert(id, found);
+        }
+        self.sums_in_forms[&root]
     }
 
     fn expand_node(&mut self, graph: &mut Graph, id: ExprId, name: &str) -> Result<Vec<Term>, LimitError> {
@@ -222,11 +284,18 @@ impl Expander {
             (Expr::Const(value), _) => single(&|t| t.coefficient = value.clone()),
             (_, Shape::Scalar) => single(&|t| t.scalars.push(id)),
             (Expr::Ref(..), _) => single(&|t| t.bare.push(id)),
-            (Expr::Add(..) | Expr::Sub(..) | Expr::Sum(_), shape) if self.whole && shape.is_linear() => {
+            (Expr::Add(..) | Expr::Sub(..) | Expr::Sum(_), shape)
+                if self.forms == Forms::Opaque && shape.is_linear() =>
+            {
                 single(&|t| t.opaque.push(id))
             }
+            (Expr::Add(..) | Expr::Sub(..) | Expr::Sum(_), _)
+                if self.forms == Forms::Variables && self.sums_in_form(graph, id) == Some(true) =>
+            {
+                single(&|t| t.bare.push(id))
+            }
             // Factors one by one have an order of their own, whatever the order in which they were multiplied.
-            (Expr::Mul(a, b), Shape::Opaque { .. }) if self.whole => {
+            (Expr::Mul(a, b), Shape::Opaque { .. }) if self.forms == Forms::Opaque => {
                 let left = self.expand_node(graph, *a, name)?;
                 let right = self.expand_node(graph, *b, name)?;
                 self.product(&left, &right, name)

@@ -5,6 +5,7 @@ mod feature_learning;
 mod jumps;
 mod networks;
 mod paths;
+mod polynomials;
 mod rules;
 mod training;
 mod widths;
