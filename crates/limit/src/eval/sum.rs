@@ -10,6 +10,7 @@ use netsor_ir::index::{Index, for_each_assignment, for_each_assignment_of};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::value::Total;
 use super::{Evaluator, Value, resolve};
 use crate::contraction::Contraction;
 use crate::error::LimitError;
@@ -83,14 +84,12 @@ impl Evaluator<'_> {
             assignments.extend_from_slice(&bound[own.clone()]);
             count += 1;
         });
-        let mut total = Value::exact(0.0);
+        let mut total = Total::default();
         for k in 0..count {
             inner[own.clone()].copy_from_slice(&assignments[k * own.len()..(k + 1) * own.len()]);
-            let term = self.expr(sum.body, at, &inner)?;
-            total.value += term.value;
-            total.error += term.error;
+            total.add(self.expr(sum.body, at, &inner)?);
         }
-        Ok(total)
+        Ok(total.value())
     }
 
     /// The partial sum `k` at these positions; `None` if it has no terms.
@@ -114,7 +113,8 @@ impl Evaluator<'_> {
             assignments.extend(partial.variables.iter().map(|&(place, _)| places[place]));
             count += 1;
         });
-        let mut total = None;
+        let mut total = Total::default();
+        let mut terms = 0;
         'terms: for term in 0..count {
             for (&(place, _), &position) in partial.variables.iter().zip(&assignments[term * own..]) {
                 places[place] = position;
@@ -129,10 +129,10 @@ impl Evaluator<'_> {
             for factor in &partial.factors {
                 product = product.times(self.expr(factor.expr, at, &factor.bound(places))?)?;
             }
-            let sum = total.get_or_insert(Value::exact(0.0));
-            sum.value += product.value;
-            sum.error += product.error;
+            total.add(product);
+            terms += 1;
         }
+        let total = (0 < terms).then(|| total.value());
         if self.sums.partials.len() < MAX_SUMS {
             self.sums.partials.insert(key, total);
         }

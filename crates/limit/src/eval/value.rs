@@ -2,6 +2,7 @@
 
 use netsor_ir::expr::Expr;
 use netsor_ir::number::{power_to_f64, print, to_f64};
+use netsor_num::sum::Compensated;
 
 use crate::error::LimitError;
 
@@ -26,6 +27,24 @@ impl Value {
             return Err(LimitError::Domain { what: format!("{} * {}", self.value, other.value), value });
         }
         Ok(Self { value, error: self.value.abs() * other.error + other.value.abs() * self.error })
+    }
+}
+
+/// A sum of numbers with errors; rounding does not grow with the number of terms.
+#[derive(Default)]
+pub(super) struct Total {
+    value: Compensated,
+    error: f64,
+}
+
+impl Total {
+    pub(super) fn add(&mut self, term: Value) {
+        self.value.add(term.value);
+        self.error += term.error;
+    }
+
+    pub(super) fn value(&self) -> Value {
+        Value { value: self.value.value(), error: self.error }
     }
 }
 
