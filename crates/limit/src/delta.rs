@@ -147,13 +147,13 @@ impl Deriver<'_> {
     }
 
     /// The coefficients of the slots in an expression that is linear in them.
-    fn linear(&mut self, expr: ExprId, slots: &[usize]) -> Option<Vec<ExprId>> {
+    pub(crate) fn linear(&mut self, expr: ExprId, slots: &[usize]) -> Option<Vec<ExprId>> {
         let coefficients: Vec<ExprId> = slots.iter().map(|&k| self.partial(expr, Graph::slot_symbol(k))).collect();
         coefficients.iter().all(|&a| slots_of(&self.graph, a).is_empty()).then_some(coefficients)
     }
 
     /// `Cov(Z_k, sum_l a_l Z_l)`
-    fn covariance_with(&mut self, k: usize, slots: &[usize], coefficients: &[ExprId], law: &Law) -> ExprId {
+    pub(crate) fn covariance_with(&mut self, k: usize, slots: &[usize], coefficients: &[ExprId], law: &Law) -> ExprId {
         let mut total = self.graph.pool.integer(0);
         for (&slot, &a) in slots.iter().zip(coefficients) {
             let term = self.graph.pool.mul(a, law.covariance[k][slot]);
@@ -163,7 +163,7 @@ impl Deriver<'_> {
     }
 
     /// The variance of `sum_l a_l Z_l`, and what its rounding is relative to.
-    fn variance_of(&mut self, slots: &[usize], coefficients: &[ExprId], law: &Law) -> (ExprId, ExprId) {
+    pub(crate) fn variance_of(&mut self, slots: &[usize], coefficients: &[ExprId], law: &Law) -> (ExprId, ExprId) {
         let zero = self.graph.pool.integer(0);
         let (mut variance, mut size) = (zero, zero);
         for (&slot, &a) in slots.iter().zip(coefficients) {
@@ -287,7 +287,7 @@ impl Deriver<'_> {
     }
 
     /// The expression with the values of parameters put in.
-    fn with_parameters(&mut self, expr: ExprId, parameters: &[ExprId]) -> ExprId {
+    pub(crate) fn with_parameters(&mut self, expr: ExprId, parameters: &[ExprId]) -> ExprId {
         parameters.iter().enumerate().fold(expr, |expr, (k, &value)| {
             let parameter = self.graph.pool.reference(Graph::parameter_symbol(k), []);
             self.graph.pool.replace_term(expr, parameter, value)

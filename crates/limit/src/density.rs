@@ -48,7 +48,7 @@ impl Deriver<'_> {
     }
 
     /// The joint law of slots.
-    fn law_of(&mut self, slots: Slots, name: &str) -> Result<Law, LimitError> {
+    pub(crate) fn law_of(&mut self, slots: Slots, name: &str) -> Result<Law, LimitError> {
         let mut covariance = Vec::with_capacity(slots.forms.len());
         for &a in &slots.forms {
             let row: Result<Vec<ExprId>, _> =

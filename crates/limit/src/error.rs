@@ -58,7 +58,10 @@ pub enum LimitError {
         name: String,
     },
     /// A jump at a point where another factor jumps too.
-    #[error("in `{name}` the derivative of a step is multiplied by another function that jumps at the same point")]
+    #[error(
+        "in `{name}` the derivative of a step is multiplied by another function that jumps at the same point, for some \
+         positions of its indices or for these data: what the product is depends on which side it is seen from"
+    )]
     JumpTimesJump {
         /// The value.
         name: String,

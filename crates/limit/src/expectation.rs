@@ -77,6 +77,7 @@ impl Deriver<'_> {
             factors.push(Factor { expr: opaque, bare: false, forms });
         }
         let mut product = self.graph.pool.integer(1);
+        self.presume_apart(&factors, term.into(), name)?;
         let groups = self.independent_groups(&factors, name)?;
         for group in &groups {
             let group: Vec<&Factor> = group.iter().map(|&k| &factors[k]).collect();
@@ -286,8 +287,8 @@ impl Deriver<'_> {
 }
 
 /// One factor of a monomial.
-struct Factor {
-    expr: ExprId,
+pub(crate) struct Factor {
+    pub(crate) expr: ExprId,
     /// Whether it is a variable itself, or a sum of variables.
     bare: bool,
     /// Its linear forms.

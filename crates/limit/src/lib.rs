@@ -50,6 +50,7 @@
 //!
 //! It knows nothing of finite width: that its numbers agree with simulation is evidence, not construction.
 
+mod apart;
 pub mod closed_form;
 pub mod contraction;
 mod covariance;

@@ -56,6 +56,9 @@ pub(crate) enum Presumed {
     Number(ExprId),
     /// A number that is known not to be 0.
     Divisor(ExprId),
+    /// A Gaussian variable that is not 0 with certainty, by its mean and its variance; `size` is what the variance was before
+    /// it was conditioned on.
+    Apart { variance: ExprId, mean: ExprId, size: ExprId },
 }
 
 impl Presumed {
@@ -63,6 +66,7 @@ impl Presumed {
         match self {
             Self::Expectation { covariance, parameters, .. } => covariance.iter().chain(parameters).copied().collect(),
             Self::Number(expr) | Self::Divisor(expr) => vec![*expr],
+            Self::Apart { variance, mean, size } => vec![*variance, *mean, *size],
         }
     }
 }
@@ -106,7 +110,7 @@ impl Deriver<'_> {
         }
     }
 
-    fn presume(&mut self, what: Presumed, scope: Scope<'_>, name: &str) {
+    pub(crate) fn presume(&mut self, what: Presumed, scope: Scope<'_>, name: &str) {
         let (exprs, mut variables) = self.canonical(&what.exprs());
         let what = match what {
             Presumed::Expectation { integrand, covariance, .. } => Presumed::Expectation {
@@ -116,6 +120,7 @@ impl Deriver<'_> {
             },
             Presumed::Number(_) => Presumed::Number(exprs[0]),
             Presumed::Divisor(_) => Presumed::Divisor(exprs[0]),
+            Presumed::Apart { .. } => Presumed::Apart { variance: exprs[0], mean: exprs[1], size: exprs[2] },
         };
         let arity = variables.len();
         let mut sizes = Sizes { graph: &self.graph, program: self.program, known: FxHashMap::default() };

@@ -43,13 +43,15 @@ pub(crate) struct Remembered<T> {
 pub(crate) type Frame = IndexSet<PremisesId, FxBuildHasher>;
 
 impl Graph {
-    /// The first value with a part that vanishes only if an expectation exists, which depends on numbers:
-    /// [`Evaluator`](crate::Evaluator) looks at it, and whoever evaluates a [`Body::Provided`] by other means should
+    /// The first value with a part that vanishes only if an expectation exists, or has a meaning only if two jumps are
+    /// apart, which depends on numbers: [`Evaluator`](crate::Evaluator) looks at it, and whoever evaluates a [`Body::Provided`] by other means should
     /// refuse it.
     pub fn presumes_existence(&self, premises: PremisesId) -> Option<&str> {
         let behind = self.premises_behind(premises, &|_| false);
         behind.into_iter().find_map(|id| match self.premises(id) {
-            Set::One(Premise { name, what: Presumed::Expectation { .. }, .. }) => Some(name.as_str()),
+            Set::One(Premise { name, what: Presumed::Expectation { .. } | Presumed::Apart { .. }, .. }) => {
+                Some(name.as_str())
+            }
             _ => None,
         })
     }

@@ -22,6 +22,12 @@ use crate::provided::Set;
 /// differ between them.
 const MAX_POSITIONS: usize = 512;
 
+/// The most positions at which variables are compared: they are one at few of them.
+const MAX_COINCIDENCES: usize = 1 << 14;
+
+/// A variance that is no larger, relative to what it was before it was conditioned on, is 0 up to rounding.
+const NOTHING: f64 = 1e-14;
+
 /// The most positions among which those are searched at which guards hold: about a tenth of a second if they hold at most.
 const MAX_SEARCHED: usize = 1 << 20;
 
@@ -60,7 +66,11 @@ impl Evaluator<'_> {
     }
 
     fn check_premise(&mut self, premise: &Premise) -> Result<(), LimitError> {
-        positions(premise, MAX_POSITIONS).into_iter().try_for_each(|at| match &premise.what {
+        let most = match premise.what {
+            Presumed::Apart { .. } => MAX_COINCIDENCES,
+            _ => MAX_POSITIONS,
+        };
+        positions(premise, most).into_iter().try_for_each(|at| match &premise.what {
             Presumed::Number(scalar) => match self.expr(*scalar, &at, &[]) {
                 Err(LimitError::Domain { what, value }) => {
                     Err(LimitError::Multiplier { name: premise.name.clone(), what, value })
@@ -75,6 +85,18 @@ impl Evaluator<'_> {
                 }
                 _ => Ok(()),
             },
+            Presumed::Apart { variance, mean, size } => {
+                let [variance, mean, size] = [variance, mean, size].map(|&e| self.expr(e, &at, &[]));
+                let (Ok(variance), Ok(mean), Ok(size)) = (variance, mean, size) else { return Ok(()) };
+                let small = |square: f64, error: f64| square <= NOTHING * size.value + error;
+                let at_the_jump = small(variance.value, variance.error)
+                    && small(mean.value * mean.value, mean.error * (2.0 * mean.value.abs() + mean.error));
+                // What has no variance at all is a constant, which nothing carries across.
+                if 0.0 < size.value && at_the_jump {
+                    return Err(LimitError::JumpTimesJump { name: premise.name.clone() });
+                }
+                Ok(())
+            }
             Presumed::Expectation { integrand, covariance, parameters } => {
                 // Numbers that cannot be had belong to values that nobody asks for, or are errors of their own.
                 let mut entries =

@@ -5,7 +5,7 @@
 //! function itself, over one variable in closed panels and over the other between the points where it jumps.
 
 use netsor_ir::syntax::parse_program;
-use netsor_limit::{Data, Deriver, Evaluator, Tolerance, Value};
+use netsor_limit::{Data, Deriver, Evaluator, LimitError, Tolerance, Value};
 use netsor_num::quadrature::gauss_legendre;
 
 const VARIANCE_Y: f64 = 1.3;
@@ -132,4 +132,74 @@ fn curves_through_copies() {
     let found = evaluator.value(limit, &[]).unwrap();
     assert!((found.value - expected).abs() <= found.error + 1e-9, "{found:?}, expected {expected}");
     assert!(found.error < 1e-6, "{found:?}");
+}
+
+/// `step(a + n^(-1/2) d)` crosses 0 from below where `d` is positive and from above where it is negative, and sees the `d`
+/// of that side. Members of a family are one at some positions of their indices: there a product of a delta with a step
+/// has no meaning.
+#[test]
+fn jumps_that_meet_at_some_positions() {
+    let text = |guard: &str| {
+        format!(
+            "program p {{
+  axis i = 2
+  table C[i, i'] = [[1, 1/2], [1/2, 1]]
+  vector a[i] ~ N(0, C[i, i'])
+  vector v ~ N(0, 1)
+  d[i] = sum i' {guard} v * step(a[i'])
+  change[i] = n^(1/2) * (step(a[i] + n^(-1/2) * d[i]) - step(a[i]))
+  moment m[i] = mean(change[i] * v)
+  moment apart[i] = mean(step(a[i]))
+}}
+"
+        )
+    };
+    let values = |guard: &str, name: &str| {
+        let program = parse_program(&text(guard)).unwrap_or_else(|e| panic!("{e:?}"));
+        let mut deriver = Deriver::new(&program);
+        let limit = deriver.scalar(program.find(name).unwrap()).unwrap();
+        let graph = deriver.into_graph();
+        let data = Data::new();
+        let mut evaluator = Evaluator::new(&graph, &program, &data, Tolerance::default()).unwrap();
+        [0, 1].map(|i| evaluator.value(limit, &[i]))
+    };
+    for found in values("", "m") {
+        assert!(matches!(found, Err(LimitError::JumpTimesJump { .. })), "{found:?}");
+    }
+    assert_eq!(values("", "apart").map(|v| v.unwrap().value), [0.5, 0.5]);
+    // Of the other one only: at a[1] = 0 the step of a[0] is 1 with probability 1/2, and E v^2 = 1.
+    let density = 1.0 / std::f64::consts::TAU.sqrt();
+    for (found, expected) in values("[i' <= i - 1]", "m").into_iter().zip([0.0, 0.5 * density]) {
+        let found = found.unwrap();
+        assert!((found.value - expected).abs() <= 1e-14, "{found:?}, expected {expected}");
+    }
+}
+
+/// The same for data that make two vectors one.
+#[test]
+fn jumps_that_meet_for_some_data() {
+    let text = "program p {
+  data c
+  vector a ~ N(0, 1)
+  vector b ~ N(0, 1)
+  vector v ~ N(0, 1)
+  d = v * step(a + c * b)
+  moment m = mean(n^(1/2) * (step(a + n^(-1/2) * d) - step(a)) * v)
+}
+";
+    let program = parse_program(text).unwrap_or_else(|e| panic!("{e:?}"));
+    let mut deriver = Deriver::new(&program);
+    let limit = deriver.scalar(program.find("m").unwrap()).unwrap();
+    let graph = deriver.into_graph();
+    let value = |c: f64| {
+        let data = Data::new().with(program.find("c").unwrap(), vec![c]);
+        Evaluator::new(&graph, &program, &data, Tolerance::default()).unwrap().value(limit, &[])
+    };
+    let error = value(0.0).unwrap_err();
+    assert!(error.to_string().contains("for these data"), "{error}");
+    // Given a = 0 the step of c b is 1 with probability 1/2, however small c is.
+    for c in [1.0, -1.0, 1e-3] {
+        let found = value(c).unwrap();
+        assert!((found.value - 0.5 / std::f64::consts::TAU.sqrt()).abs() <= 1e-14, "{c}: {found:?}");
+    }
 }
