@@ -103,10 +103,10 @@ pub enum KernelError {
     /// An expectation without data that could not be taken.
     #[error("in an expectation that does not depend on the inputs: {0}")]
     Constant(GaussError),
-    /// A zero that depends on numbers.
+    /// A zero, or a product of jumps, that depends on numbers.
     #[error(
-        "`{name}` has a part that vanishes only if an expectation exists, which depends on the inputs and is not looked at \
-         here; evaluate the limit instead"
+        "`{name}` has a part that vanishes only if an expectation exists, or that has a meaning only if two jumps are not at \
+         one place, which depends on the inputs and is not looked at here; evaluate the limit instead"
     )]
     Existence {
         /// The value.

@@ -77,7 +77,7 @@ impl Query {
 ///
 /// # Errors
 /// If an entry depends on other inputs than its own two, an integrand cannot be compiled, or something that a query was
-/// derived from vanishes only if an expectation exists.
+/// derived from vanishes only if an expectation exists, or means something only if two jumps are apart.
 pub fn lower(graph: &Graph, program: &Program, queries: &[Query]) -> Result<Plan, KernelError> {
     lower_with(graph, program, queries, &Shared::new())
 }

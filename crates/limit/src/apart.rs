@@ -5,15 +5,17 @@
 //! some positions of their indices only, as in `delta(a[i]) (sum j step(a[j]))`, and vectors for some data: then the value
 //! presumes that they are not ([`crate::premise`]).
 
-use netsor_ir::expr::{Expr, ExprId};
+use netsor_ir::Index;
+use netsor_ir::expr::{Expr, ExprId, for_each_child};
 use netsor_ir::func::{Func, Smoothness};
 use netsor_ir::number::Power;
+use rustc_hash::FxHashSet;
 
 use crate::closed_form::slots_of;
 use crate::derive::Deriver;
 use crate::error::LimitError;
 use crate::expectation::Factor;
-use crate::graph::Graph;
+use crate::graph::{Graph, Leaf};
 use crate::premise::{Presumed, Scope};
 use crate::price::Law;
 use crate::slots::Slots;
@@ -44,10 +46,11 @@ impl Deriver<'_> {
                 jumps.extend(self.jumps(slotted));
             }
             let law = self.law_of(slots, name)?;
-            let Some(place) = self.affine(argument, &law) else { continue };
+            let place = self.affine(argument, &law);
             for jump in jumps {
-                if let Some(other) = self.affine(jump, &law) {
-                    self.presume_not_determined(&other, &place, &law, scope, name);
+                match (self.affine(jump, &law), &place) {
+                    (Some(other), Some(place)) => self.presume_not_determined(&other, place, &law, scope, name),
+                    _ => self.presume_not_equal(jump, argument, &law, scope, name),
                 }
             }
         }
@@ -75,6 +78,74 @@ impl Deriver<'_> {
         let variance = self.graph.pool.sub(own, explained);
         let mean = self.graph.pool.sub(other.constant, shift);
         self.presume(Presumed::Apart { variance, mean, size }, scope, name);
+    }
+
+    /// Remembers that arguments which are one function of different variables have variables that differ.
+    fn presume_not_equal(&mut self, other: ExprId, place: ExprId, law: &Law, scope: Scope<'_>, name: &str) {
+        let mut slots = Vec::new();
+        if !self.alike(other, place, &mut slots) {
+            return;
+        }
+        let zero = self.graph.pool.integer(0);
+        let (mut variance, mut size) = (zero, zero);
+        for (k, l) in slots {
+            let pool = &mut self.graph.pool;
+            let own = pool.add(law.covariance[k][k], law.covariance[l][l]);
+            let common = pool.add(law.covariance[k][l], law.covariance[l][k]);
+            let difference = pool.sub(own, common);
+            variance = pool.add(variance, difference);
+            size = pool.add(size, own);
+        }
+        self.presume(Presumed::Apart { variance, mean: zero, size }, scope, name);
+    }
+
+    /// Whether expressions over slots are one function, parameters apart; and the slots that correspond.
+    fn alike(&self, a: ExprId, b: ExprId, slots: &mut Vec<(usize, usize)>) -> bool {
+        let mut seen = FxHashSet::default();
+        let mut stack = vec![(a, b)];
+        while let Some((a, b)) = stack.pop() {
+            if !seen.insert((a, b)) {
+                continue;
+            }
+            let (x, y) = (self.graph.pool.node(a), self.graph.pool.node(b));
+            let one = match (x, y) {
+                (Expr::Ref(s, _), Expr::Ref(t, _)) => match (self.graph.leaf(*s), self.graph.leaf(*t)) {
+                    (Leaf::Slot(k), Leaf::Slot(l)) => {
+                        slots.push((k, l));
+                        true
+                    }
+                    (Leaf::Parameter(_), Leaf::Parameter(_)) => true,
+                    _ => a == b,
+                },
+                (Expr::Pow(_, p), Expr::Pow(_, q)) => p == q,
+                (Expr::Apply(f, _), Expr::Apply(g, _)) => f == g,
+                (Expr::Neg(_) | Expr::Add(..) | Expr::Sub(..) | Expr::Mul(..) | Expr::Div(..), _) => {
+                    std::mem::discriminant(x) == std::mem::discriminant(y)
+                }
+                _ => a == b,
+            };
+            if !one {
+                return false;
+            }
+            let (mut of_x, mut of_y) = (Vec::new(), Vec::new());
+            for_each_child(x, |child| of_x.push(child));
+            for_each_child(y, |child| of_y.push(child));
+            stack.extend(of_x.into_iter().zip(of_y));
+        }
+        true
+    }
+
+    /// Whether two jumps in the expressions are of members of one family, which meet at some positions of their indices.
+    /// Stein's lemma would take such a product apart, into parts that have no meaning there.
+    pub(crate) fn jumps_may_meet(&mut self, exprs: &[ExprId]) -> bool {
+        let mut arguments: Vec<ExprId> = exprs.iter().flat_map(|&expr| self.jumps(expr)).collect();
+        arguments.sort_unstable();
+        arguments.dedup();
+        let mut families: Vec<ExprId> =
+            arguments.iter().map(|&a| self.graph.pool.map_indices(a, &mut |_| Index::At(0))).collect();
+        families.sort_unstable();
+        families.dedup();
+        families.len() < arguments.len()
     }
 
     /// What the jumps in an expression are taken of, deltas apart: two of these have a joint density, which is infinite

@@ -59,8 +59,8 @@ pub enum LimitError {
     },
     /// A jump at a point where another factor jumps too.
     #[error(
-        "in `{name}` the derivative of a step is multiplied by another function that jumps at the same point, for some \
-         positions of its indices or for these data: what the product is depends on which side it is seen from"
+        "in `{name}` the derivative of a step is multiplied by another function that jumps at the same point, if not always \
+         then for some positions of its indices or for these data: what the product is depends on the side it is seen from"
     )]
     JumpTimesJump {
         /// The value.

@@ -189,6 +189,7 @@ impl Deriver<'_> {
             let (integrand, slots) = self.integrand_of(functions, name)?;
             return self.stein_in_slots(&bare, integrand, &slots, scope, name);
         }
+        // Sums are variables in polynomials only, so that functions never meet them.
         if functions.is_empty() && bare.iter().any(|&b| !matches!(self.graph.pool.node(b), Expr::Ref(..))) {
             let one = self.graph.pool.integer(1);
             return self.stein_in_slots(&bare, one, &Slots::default(), scope, name);
@@ -202,6 +203,7 @@ impl Deriver<'_> {
         }
         if let Some(at) = group.iter().position(|f| f.bare)
             && !in_place
+            && !self.jumps_may_meet(&functions)
             && self.jumps_are_solvable(&functions, name)?
         {
             let rest = group.iter().enumerate().filter(|&(k, _)| k != at).map(|(_, f)| f.expr);

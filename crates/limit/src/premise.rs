@@ -1,10 +1,10 @@
-//! What a zero presumes.
+//! What a zero presumes, and a product of jumps.
 //!
 //! An expectation that vanishes by symmetry or by independence is 0 only if it exists, and a number that multiplies such a
 //! zero must be one. Where existence is not evident from the structure ([`crate::integrable`]), it depends on numbers: on
 //! the rank of a covariance for batch norm, on a variance for `exp(a^2)`. Then the zero stands, so that what is zero by
 //! proof stays so, and the value remembers what it presumes ([`crate::provided`]); whoever puts in numbers looks
-//! ([`crate::Evaluator`]).
+//! ([`crate::Evaluator`]). So it is with a delta times a step that may be at one place ([`crate::apart`]).
 
 use netsor_ir::expr::{Expr, ExprId};
 use netsor_ir::func::Func;
@@ -20,10 +20,10 @@ use crate::provided::Set;
 use crate::slots::Slots;
 use crate::terms::Term;
 
-/// A condition on numbers under which a zero of the graph is one.
+/// A condition on numbers under which a zero of the graph is one, or a product of jumps has a meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Premise {
-    /// The value on whose behalf something was taken to vanish.
+    /// The value on whose behalf it is presumed.
     pub(crate) name: String,
     pub(crate) what: Presumed,
     /// The sizes of the axes of `Var(0), Var(1), ...`.
@@ -47,7 +47,7 @@ impl<'a> From<&'a Term> for Scope<'a> {
     }
 }
 
-/// What must exist.
+/// What must exist, or hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Presumed {
     /// The expectation of a function, as in [`crate::graph::Body::Expect`].

@@ -20,8 +20,8 @@ use crate::premise::{Premise, Presumed};
 /// The id of a set of premises of a graph.
 pub type PremisesId = Id<Premises>;
 
-/// What a value presumes about numbers: that expectations which vanish by symmetry or by independence exist, and that
-/// what multiplies a zero is finite.
+/// What a value presumes about numbers: that expectations which vanish by symmetry or by independence exist, that what
+/// multiplies a zero is finite, and that jumps which are multiplied are apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Premises(pub(crate) Set);
 
@@ -44,8 +44,8 @@ pub(crate) type Frame = IndexSet<PremisesId, FxBuildHasher>;
 
 impl Graph {
     /// The first value with a part that vanishes only if an expectation exists, or has a meaning only if two jumps are
-    /// apart, which depends on numbers: [`Evaluator`](crate::Evaluator) looks at it, and whoever evaluates a [`Body::Provided`] by other means should
-    /// refuse it.
+    /// apart, which depends on numbers: [`Evaluator`](crate::Evaluator) looks at it, and whoever evaluates a
+    /// [`Body::Provided`] by other means should refuse it.
     pub fn presumes_existence(&self, premises: PremisesId) -> Option<&str> {
         let behind = self.premises_behind(premises, &|_| false);
         behind.into_iter().find_map(|id| match self.premises(id) {

@@ -480,10 +480,11 @@ fn transformers() {
     }
 }
 
-/// Softmax over the pixels of an image, with scores of order one and of order 10,000, whose exponentials are no numbers.
+/// Softmax over the pixels of an image, with scores of order one, of order 10,000, whose exponentials are no numbers, and of
+/// order 1e10, whose rounding is visible.
 #[test]
 fn attention_over_two_axes() {
-    for key in [1.0, 1e4] {
+    for key in [1.0, 1e4, 1e10] {
         let list = format!(
             r#"
             input = {{ inputs = 2, positions = [2, 3], channels = 2 }}

@@ -22,8 +22,8 @@ use crate::provided::Set;
 /// differ between them.
 const MAX_POSITIONS: usize = 512;
 
-/// The most positions at which variables are compared: they are one at few of them.
-const MAX_COINCIDENCES: usize = 1 << 14;
+/// The most positions at which variables are compared: they may be one at a single position.
+const MAX_COINCIDENCES: usize = MAX_SEARCHED;
 
 /// A variance that is no larger, relative to what it was before it was conditioned on, is 0 up to rounding.
 const NOTHING: f64 = 1e-14;

@@ -46,8 +46,8 @@ impl Place<'_> {
 }
 
 impl Evaluator<'_> {
-    /// Which slots are one variable: those for which variances and
-    /// covariance are one number by construction, or equal and free of error.
+    /// Which slots are one variable: those for which variances and covariance are one number by construction, or equal
+    /// and free of error.
     pub(super) fn aliases(&mut self, lower: &[Value], Entries { exprs, at }: Entries<'_>) -> Vec<Alias> {
         aliases(lower, &mut |i, j| {
             let places = [(i, i), (i, j), (j, j)].map(|(i, j)| i * (i + 1) / 2 + j);

@@ -89,7 +89,7 @@ impl Evaluator<'_> {
             inner[own.clone()].copy_from_slice(&assignments[k * own.len()..(k + 1) * own.len()]);
             total.add(self.expr(sum.body, at, &inner)?);
         }
-        Ok(total.value())
+        total.value()
     }
 
     /// The partial sum `k` at these positions; `None` if it has no terms.
@@ -132,7 +132,7 @@ impl Evaluator<'_> {
             total.add(product);
             terms += 1;
         }
-        let total = (0 < terms).then(|| total.value());
+        let total = if terms == 0 { None } else { Some(total.value()?) };
         if self.sums.partials.len() < MAX_SUMS {
             self.sums.partials.insert(key, total);
         }

@@ -43,8 +43,12 @@ impl Total {
         self.error += term.error;
     }
 
-    pub(super) fn value(&self) -> Value {
-        Value { value: self.value.value(), error: self.error }
+    pub(super) fn value(&self) -> Result<Value, LimitError> {
+        let value = self.value.value();
+        if !value.is_finite() {
+            return Err(LimitError::Domain { what: "a sum over an axis".to_owned(), value });
+        }
+        Ok(Value { value, error: self.error })
     }
 }
 
