@@ -138,6 +138,10 @@ impl Compiler {
             let before = Guard::new(Relation::Le, [(1, second[1]), (-1, first[1])], 0);
             weight = p.exprs.sum(&[], [before], weight);
         }
+        if scores.mechanism == Attention::Softmax {
+            weight = self.normalised(weight, &pair_names, &x.positions);
+        }
+        let p = &mut self.b.program;
         let weights = p.scalar(&weight_name, &pair_names, weight);
         self.mix(x, |b, from, to| -> ExprId {
             let indices: Vec<Index> = [Index::Var(0)].iter().chain(to).chain(from).copied().collect();

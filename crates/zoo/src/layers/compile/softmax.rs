@@ -1,4 +1,6 @@
-//! Softmax that does not overflow: `exp(s - log sum exp(s))`, the logarithm built up pair by pair.
+//! Softmax that does not overflow: `exp(s - L)` over its sum, with `L = log sum exp(s)` built up pair by pair.
+//!
+//! The sum is 1 up to the rounding of `L`, which is that of the scores: for scores of `1e10` this is a part in a million.
 
 use netsor_ir::{Axis, ExprId, Func, Guard, Id, Index, Relation, ValueId};
 
@@ -35,6 +37,21 @@ impl Compiler {
         let queries = (0..=of.positions.len() as u32).map(Index::Var);
         let indices: Vec<Index> = queries.chain(keys.iter().map(|_| Index::At(0))).collect();
         self.b.program.member(value, &indices)
+    }
+
+    /// A weight for each pair of positions over the sum of a query's weights.
+    pub(super) fn normalised(&mut self, weight: ExprId, pairs: &[(&str, Id<Axis>)], positions: &[Id<Axis>]) -> ExprId {
+        let name = self.name("e");
+        let (rank, queries) = (pairs.len(), positions.len() + 1);
+        let p = &mut self.b.program;
+        let weights = p.scalar(&name, pairs, weight);
+        let keys: Vec<(Index, Id<Axis>)> =
+            positions.iter().enumerate().map(|(k, &axis)| (Index::Var((rank + k) as u32), axis)).collect();
+        let seen: Vec<Index> = own(queries).into_iter().chain(keys.iter().map(|k| k.0)).collect();
+        let member = p.member(weights, &seen);
+        let total = p.exprs.sum(&keys, [], member);
+        let member = p.member(weights, &own(rank));
+        p.exprs.div(member, total)
     }
 
     /// Members `2 b` and `2 b + 1` along an axis of keys become member `b` of a new family, with a new axis in the place
