@@ -32,8 +32,8 @@ Two things are tested of each number. Averaged over seeds and extrapolated to in
 up to a margin. And its distance from the limit, averaged over seeds, falls at least like n^(-1/4), where the central
 limit theorem and a bias of order 1/n say n^(-1/2); a wrong limit stays where it is. A test holds when that is
 sure and fails when the contrary is; a number holds when both tests do. p-values are corrected for all numbers of all
-programs (Holm): the chance to confirm any wrong limit is at most 5 %, and so is the chance to refute any right one. A
-value fails only if it does with m + c/n^(1/2), too, as programs of training have such biases.
+programs (Holm): the chance to confirm any wrong limit is at most 5 % if biases are of order 1/n, and so is the chance to
+refute any right one. A value fails only if it does with m + c/n^(1/2), too, as programs of training have such biases.
 
 Data that are not given are standard normal numbers, the same for the same --seed. The exit code is 1 if a test fails.
 With --gradient-independence the limits are those for a transposed matrix that is a fresh draw: wrong where a matrix
