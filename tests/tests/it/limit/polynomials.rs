@@ -4,7 +4,7 @@ use faer::Mat;
 use netsor_ir::expr::Expr;
 use netsor_ir::syntax::parse_program;
 use netsor_limit::graph::{Body, Leaf};
-use netsor_limit::{Data, Deriver, Evaluator, Tolerance};
+use netsor_limit::{Data, Deriver, Evaluator, LimitError, Tolerance};
 
 const SIZE: usize = 6;
 
@@ -129,4 +129,27 @@ program chi_squared {
     let exact = 4.0 * 6.0 * 8.0 * 10.0 * 12.0 / 3125.0;
     // Each term has five factors, and these a few roundings each.
     assert!((found - exact).abs() <= 32.0 * f64::EPSILON * exact, "{found}, exactly {exact}");
+}
+
+/// Of a sum that leaves the range of numbers an error says so.
+#[test]
+fn sums_that_overflow() {
+    let text = "
+program overflow {
+  axis i = 2
+  data c[i]: scalar
+  scalar total = sum i c[i]
+}
+";
+    let program = parse_program(text).unwrap();
+    let mut deriver = Deriver::new(&program);
+    let total = deriver.scalar(program.find("total").unwrap()).unwrap();
+    let graph = deriver.into_graph();
+    let value = |c: [f64; 2]| {
+        let data = Data::new().with(program.find("c").unwrap(), c.to_vec());
+        Evaluator::new(&graph, &program, &data, Tolerance::default()).unwrap().value(total, &[])
+    };
+    assert_eq!(value([1.5e308, -1.5e308]).unwrap().value, 0.0);
+    let found = value([1.5e308, 1.5e308]);
+    assert!(matches!(found, Err(LimitError::Domain { .. })), "{found:?}");
 }
